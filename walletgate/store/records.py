@@ -1,0 +1,103 @@
+"""What the store holds, as values. Times are Unix milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from walletgate.types import Address, Hash32, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """An address the gate can sign for, and the keystore file that holds its key."""
+
+    name: str
+    address: Address
+    keystore: str
+    added_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A person with a key of their own."""
+
+    name: str
+    address: Address
+    added_ms: int
+    removed_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyText:
+    """A policy's text under the hash of its meaning."""
+
+    hash: Hash32
+    name: str
+    text: str
+    added_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One agent's authority over one wallet under one policy. `token_hash` is SHA-256 of the token."""
+
+    id: str
+    agent: str
+    team: str | None
+    wallet: Address
+    policy: Hash32
+    token_hash: Hash32
+    created_ms: int
+    expires_ms: int | None = None
+    revoked_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. `payload`, `decision` and `outcome` are JSON texts; `body_hash` names what the agent sent."""
+
+    id: str
+    grant_id: str
+    client_id: str
+    surface: str
+    kind: str
+    body_hash: Hash32
+    status: Status
+    payload: str
+    decision: str
+    policy: Hash32
+    digest: Hash32
+    wallet: Address
+    chain_id: int
+    created_ms: int
+    updated_ms: int
+    nonce: int | None = None
+    raw: bytes | None = None
+    tx_hash: Hash32 | None = None
+    signature: bytes | None = None
+    outcome: str | None = None
+    expires_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """An operator's signed word on one request: `approved` or rejected, until `expires_ms`."""
+
+    request: str
+    operator: str
+    approved: bool
+    policy: Hash32
+    signature: bytes
+    reason: str
+    expires_ms: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """A freeze in force. Scope is `all`, `wallet:NAME` or `grant:ID`."""
+
+    scope: str
+    operator: str
+    reason: str
+    at_ms: int
