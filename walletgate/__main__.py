@@ -1,0 +1,5 @@
+"""`python -m walletgate`."""
+
+from walletgate.cli import main
+
+main()

@@ -1,0 +1,37 @@
+"""`walletgate`, the operators' command line: nouns, then verbs."""
+
+from __future__ import annotations
+
+import typer
+
+from walletgate.cli import audit, grant, operator, policy, request, wallet
+from walletgate.cli.demo import demo
+from walletgate.cli.doctor import doctor
+from walletgate.cli.gate import freeze, init, serve_command, status, unfreeze
+
+app = typer.Typer(
+    name="walletgate",
+    help="The permission layer between autonomous agents and crypto wallets.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(init)
+app.command("serve")(serve_command)
+app.command()(status)
+app.command()(freeze)
+app.command()(unfreeze)
+app.command()(doctor)
+app.command()(demo)
+app.add_typer(wallet.app, name="wallet")
+app.add_typer(operator.app, name="operator")
+app.add_typer(grant.app, name="grant")
+app.add_typer(grant.app, name="agent", hidden=True)
+app.add_typer(policy.app, name="policy")
+app.add_typer(request.app, name="request")
+app.add_typer(audit.app, name="audit")
+
+
+def main() -> None:
+    """The console entry point."""
+    app()

@@ -1,0 +1,163 @@
+"""init, serve, status, freeze, unfreeze."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from walletgate.cli.client import OperatorClient
+from walletgate.cli.common import (
+    DEFAULT_HOME,
+    FdOption,
+    FileOption,
+    HomeOption,
+    JsonOption,
+    OperatorFileOption,
+    OperatorOption,
+    escape,
+    home_of,
+    leaving,
+    out,
+    print_json,
+    read_passphrase,
+    talk,
+)  # fmt: skip
+from walletgate.cli.show import budget_table
+from walletgate.encoding import checksum_address
+from walletgate.errors import ConfigError
+from walletgate.server import create_home, serve
+from walletgate.server.home import DEFAULT_LISTEN
+from walletgate.signers import create_keystore
+from walletgate.signers.keystore import read_keystore
+
+ChainOption = Annotated[
+    list[str], typer.Option("--chain", help="A chain to serve, as NAME=URL (base=http://127.0.0.1:8545). Repeatable.")
+]
+NameOption = Annotated[str, typer.Option("--name", help="The gate's name: log origin, and part of every signed word.")]
+ListenOption = Annotated[str, typer.Option("--listen", help="Where agents reach the gate, HOST:PORT.")]
+FirstOperatorOption = Annotated[str, typer.Option("--operator", help="The name of the first operator.")]
+ScopeArgument = Annotated[str, typer.Argument(help="all, wallet:NAME, grant:ID or agent:NAME.")]
+
+
+def init(
+    chain: ChainOption,
+    name: NameOption = "walletgate/audit/1",
+    listen: ListenOption = DEFAULT_LISTEN,
+    operator: FirstOperatorOption = "operator",
+    operator_passphrase_file: OperatorFileOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a gate's home: configuration, log key, and the first operator's key."""
+    with leaving(as_json=as_json):
+        chains = dict(_split_chain(text) for text in chain)
+        place = home_of(home)
+        passphrase = read_passphrase(f"operator {operator}", file=operator_passphrase_file, confirm=True)
+        made = create_home(place.root, name=name, chains=chains, listen=listen)
+        address = create_keystore(made.operator(operator), passphrase)
+        secret = read_keystore(made.operator(operator), passphrase)
+        payload = {"name": operator, "address": checksum_address(address)}
+        OperatorClient(made).command("operator.add", payload, secret=secret)
+        if as_json:
+            print_json({"home": str(made.root), "operator": payload})
+            return
+        out.print(f"Home      {made.root}")
+        out.print(f"Operator  {operator}  {payload['address']}")
+        talk.print("Next: [bold]walletgate wallet create NAME[/]")
+
+
+def serve_command(
+    home: HomeOption = DEFAULT_HOME, passphrase_file: FileOption = None, passphrase_fd: FdOption = None
+) -> None:
+    """Run the gate until interrupted."""
+    with leaving():
+        place = home_of(home)
+        place.read_config()
+        passphrase = read_passphrase("the wallets", file=passphrase_file, descriptor=passphrase_fd)
+
+        def ready(url: str) -> None:
+            talk.print(f"[bold green]serving[/] agents at {url} and {place.agent_socket}")
+            talk.print(f"        operators at {place.operator_socket}")
+
+        if sys.platform == "win32":
+            asyncio.run(serve(place, passphrase, ready=ready))
+        else:
+            import uvloop  # noqa: PLC0415 - only a serving process needs it, and it takes a while to load
+
+            uvloop.run(serve(place, passphrase, ready=ready))
+
+
+def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Show wallets, grants, what is left of every limit, and what waits."""
+    with leaving(as_json=as_json):
+        answer = OperatorClient(home_of(home)).get("/v1/status")
+        if as_json:
+            print_json(answer)
+            return
+        waiting = answer["open"]["awaiting_approval"]
+        out.print(f"[bold]{escape(answer['gate'])}[/]  log {answer['log']['size']} entries  {waiting} waiting")
+        for chain in answer["chains"]:
+            head = f"block {chain['head']}" if chain["problem"] is None else f"[red]{chain['problem']}[/]"
+            out.print(f"chain {chain['chain_id']}  {head}")
+        for freeze in answer["freezes"]:
+            out.print(f"[bold red]FROZEN[/] {freeze['scope']} by {freeze['operator']}: {escape(freeze['reason'])}")
+        out.print(_grants(answer))
+        table = budget_table(answer["grants"])
+        if table is not None:
+            out.print(table)
+
+
+def freeze(
+    scope: ScopeArgument = "all",
+    reason: Annotated[str, typer.Option("--reason", help="For the log.")] = "",
+    operator: OperatorOption = None,
+    operator_passphrase_file: OperatorFileOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop signing for everything, a wallet, a grant or an agent, from the very next request."""
+    _command("freeze", {"scope": scope, "reason": reason}, operator, operator_passphrase_file, home, as_json)
+
+
+def unfreeze(
+    scope: ScopeArgument = "all",
+    operator: OperatorOption = None,
+    operator_passphrase_file: OperatorFileOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """End a freeze."""
+    _command("unfreeze", {"scope": scope}, operator, operator_passphrase_file, home, as_json)
+
+
+def _command(action: str, payload: dict[str, Any], operator: str | None, file: Any, home: Any, as_json: bool) -> None:
+    with leaving(as_json=as_json):
+        client = OperatorClient(home_of(home))
+        _, secret = client.operator_secret(operator, lambda what: read_passphrase(what, file=file))
+        answer = client.command(action, payload, secret=secret)
+        if as_json:
+            print_json(answer)
+        else:
+            out.print(f"{action}: {answer['scope']}")
+
+
+def _grants(answer: dict[str, Any]) -> Table:
+    names = {wallet["address"]: wallet["name"] for wallet in answer["wallets"]}
+    table = Table("agent", "grant", "wallet", "policy", "state", box=None, pad_edge=False)
+    for grant in answer["grants"]:
+        state = "[red]revoked[/]" if grant["revoked_ms"] else "[green]in force[/]"
+        table.add_row(
+            grant["agent"], grant["id"], names.get(grant["wallet"], grant["wallet"]), grant["policy"]["name"], state
+        )
+    return table
+
+
+def _split_chain(text: str) -> tuple[str, str]:
+    name, _, url = text.partition("=")
+    if not name or not url:
+        raise ConfigError(f"--chain wants NAME=URL, not {text!r}")
+    return name, url

@@ -1,0 +1,161 @@
+"""Requests: see what agents asked for, and decide on what waits."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.prompt import Prompt
+
+from walletgate.cli.client import OperatorClient
+from walletgate.cli.common import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    OperatorFileOption,
+    OperatorOption,
+    YesOption,
+    escape,
+    home_of,
+    leaving,
+    out,
+    print_json,
+    read_passphrase,
+    talk,
+)  # fmt: skip
+from walletgate.cli.show import plain_request, request_panel, request_table
+
+app = typer.Typer(no_args_is_help=True, help="Requests: see what agents asked for, and decide on what waits.")
+
+IdArgument = Annotated[str, typer.Argument(help="The request's id, req_…")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="For the log.")]
+POLL_S = 1.0
+
+
+@app.command("list")
+def list_requests(
+    status: Annotated[str | None, typer.Option("--status", help="Only these, e.g. awaiting_approval.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, newest first.")] = 50,
+    plain: Annotated[bool, typer.Option("--plain", help="One line a request, no table.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """List requests, newest first."""
+    with leaving(as_json=as_json):
+        query = f"?limit={limit}" + (f"&status={status}" if status else "")
+        requests = OperatorClient(home_of(home)).get(f"/v1/requests{query}")["requests"]
+        if as_json:
+            print_json(requests)
+        elif plain:
+            for request in requests:
+                out.print(escape(plain_request(request)))
+        else:
+            out.print(request_table(requests))
+
+
+@app.command()
+def show(request_id: IdArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Show one request: what it would do, why it was decided so, and its digest."""
+    with leaving(as_json=as_json):
+        request = OperatorClient(home_of(home)).get(f"/v1/requests/{request_id}")["request"]
+        if as_json:
+            print_json(request)
+        else:
+            out.print(request_panel(request))
+
+
+@app.command()
+def approve(
+    request_id: IdArgument,
+    reason: ReasonOption = "",
+    yes: YesOption = False,
+    operator: OperatorOption = None,
+    operator_passphrase_file: OperatorFileOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a request, ask, and sign your yes to exactly it."""
+    _decide(home, request_id, True, reason, yes, operator, operator_passphrase_file, as_json)
+
+
+@app.command()
+def reject(
+    request_id: IdArgument,
+    reason: ReasonOption = "",
+    yes: YesOption = False,
+    operator: OperatorOption = None,
+    operator_passphrase_file: OperatorFileOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign your no to a request; one no ends it."""
+    _decide(home, request_id, False, reason, yes, operator, operator_passphrase_file, as_json)
+
+
+@app.command()
+def watch(
+    operator: OperatorOption = None,
+    operator_passphrase_file: OperatorFileOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Wait for requests that need you, show each, and take your answer."""
+    with leaving():
+        client = OperatorClient(home_of(home))
+        gate = client.get("/v1/status")["gate"]
+        name, secret = client.operator_secret(
+            operator, lambda what: read_passphrase(what, file=operator_passphrase_file)
+        )
+        talk.print(f"Watching as [bold]{escape(name)}[/]; Ctrl-C ends.")
+        skipped: set[str] = set()
+        while True:
+            waiting = client.get("/v1/requests?status=awaiting_approval&limit=200")["requests"]
+            fresh = [request for request in reversed(waiting) if request["request_id"] not in skipped]
+            for request in fresh:
+                skipped.add(request["request_id"])
+                out.print(request_panel(request))
+                answer = Prompt.ask("approve, reject or skip", choices=["a", "r", "s"], default="s", console=talk)
+                if answer != "s":
+                    reason = "" if answer == "a" else Prompt.ask("reason", default="", console=talk)
+                    with leaving_softly():
+                        done = client.approve(request, secret=secret, gate=gate, approve=answer == "a", reason=reason)
+                        out.print(escape(plain_request(done)))
+            if not fresh:
+                time.sleep(POLL_S)
+
+
+class leaving_softly:  # noqa: N801 - reads as the statement it is
+    """Shows an error and goes on with the next request."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> bool:
+        from walletgate.errors import WalletGateError  # noqa: PLC0415
+
+        if isinstance(error, WalletGateError):
+            talk.print(f"[bold red]error[/] {escape(str(error))}")
+            return True
+        return False
+
+
+def _decide(
+    home: Path, request_id: str, approve: bool, reason: str, yes: bool, operator: str | None, file: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    with leaving(as_json=as_json):
+        client = OperatorClient(home_of(home))
+        gate = client.get("/v1/status")["gate"]
+        request = client.get(f"/v1/requests/{request_id}")["request"]
+        verb = "Approve" if approve else "Reject"
+        if not as_json:
+            out.print(request_panel(request))
+        if not yes and not typer.confirm(f"{verb} this request?", err=True):
+            raise typer.Exit(1)
+        _, secret = client.operator_secret(operator, lambda what: read_passphrase(what, file=file))
+        done: dict[str, Any] = client.approve(request, secret=secret, gate=gate, approve=approve, reason=reason)
+        if as_json:
+            print_json(done)
+        else:
+            out.print(escape(plain_request(done)))

@@ -1,0 +1,23 @@
+"""The one path of a request, and what operators may do."""
+
+from walletgate.gate.ask import Ask, Session
+from walletgate.gate.commands import ApprovalWord, CommandWord, recover_operator, sign_word, typed_data
+from walletgate.gate.gate import Gate, Settings
+from walletgate.gate.operate import Operations, SignedApproval, SignedCommand
+from walletgate.gate.settle import Settlement
+
+__all__ = [
+    "ApprovalWord",
+    "Ask",
+    "CommandWord",
+    "Gate",
+    "Operations",
+    "Session",
+    "Settings",
+    "Settlement",
+    "SignedApproval",
+    "SignedCommand",
+    "recover_operator",
+    "sign_word",
+    "typed_data",
+]

@@ -1,0 +1,138 @@
+"""Gets signed bytes to the chain, in the order of their nonces, as often as it takes.
+
+One queue for each wallet and chain: a node sees nonces in order, and one slow chain holds up no other. Sending the
+same bytes again is harmless, so a crash or a lost answer costs nothing but a repetition. A refusal or a silence
+changes nothing about what is reserved: the bytes are signed, and may be out there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from walletgate.audit.entry import Kind
+from walletgate.encoding import printable, to_hex
+from walletgate.errors import ChainError, WalletGateError
+from walletgate.gate.codec import canonical
+from walletgate.gate.writer import Job
+from walletgate.signers import Authorization, Signature
+from walletgate.store import Request, Writer
+from walletgate.types import Address, Status
+
+if TYPE_CHECKING:
+    from walletgate.gate.gate import Gate
+
+RETRY_S_MAX = 30.0
+
+
+class Broadcaster:
+    """Sends what was signed and records that it was sent."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._queues: dict[tuple[Address, int], asyncio.PriorityQueue[tuple[int, str]]] = {}
+        self._workers: dict[tuple[Address, int], asyncio.Task[None]] = {}
+        self._answers: dict[str, asyncio.Event] = {}
+        self._queued: set[str] = set()
+
+    def enqueue(self, request: Request) -> None:
+        """Has a signed transaction sent; one that is queued already stays where it is."""
+        if request.id in self._queued or request.nonce is None or self._is_released(request):
+            return
+        key = (request.wallet, request.chain_id)
+        if key not in self._workers:
+            self._queues[key] = asyncio.PriorityQueue()
+            self._workers[key] = asyncio.create_task(self._work(key), name=f"broadcast-{request.chain_id}")
+        self._queued.add(request.id)
+        self._answers.setdefault(request.id, asyncio.Event())
+        self._queues[key].put_nowait((request.nonce, request.id))
+
+    async def first_answer(self, request_id: str, wait_s: float) -> None:
+        """Returns when a node has answered for the request, or after `wait_s`."""
+        event = self._answers.get(request_id)
+        if event is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), wait_s)
+
+    async def close(self) -> None:
+        """Stops sending; the rest is sent after the next start."""
+        for worker in self._workers.values():
+            worker.cancel()
+        await asyncio.gather(*self._workers.values(), return_exceptions=True)
+        self._workers.clear()
+
+    @staticmethod
+    def _is_released(request: Request) -> bool:
+        return '"release_raw":true' in request.payload
+
+    async def _work(self, key: tuple[Address, int]) -> None:
+        queue, chain = self._queues[key], self._gate.chains.get(key[1])
+        pause_s = 0.5
+        while chain is not None:
+            nonce, request_id = await queue.get()
+            request = self._gate.find(request_id)
+            if request is None or request.raw is None or request.status not in (Status.SIGNED, Status.BROADCAST):
+                self._finish(request_id)
+                continue
+            self._gate.hook("before_broadcast")
+            try:
+                await chain.send_raw(request.raw)
+            except ChainError as error:
+                await self._note_failure(request, error)
+                self._answered(request_id)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, RETRY_S_MAX)
+                queue.put_nowait((nonce, request_id))
+                continue
+            pause_s = 0.5
+            self._gate.hook("after_broadcast")
+            self._answered(request_id)
+            await self._note_sent(request)
+            self._finish(request_id)
+
+    def _answered(self, request_id: str) -> None:
+        event = self._answers.get(request_id)
+        if event is not None:
+            event.set()
+
+    def _finish(self, request_id: str) -> None:
+        self._queued.discard(request_id)
+        self._answered(request_id)
+        self._answers.pop(request_id, None)
+
+    async def _note_sent(self, request: Request) -> None:
+        def decide() -> Sequence[Authorization]:
+            return ()
+
+        def record(tx: Writer, _signatures: Sequence[Signature]) -> Request:
+            current = self._gate.find(request.id) or request
+            if current.status is not Status.SIGNED:
+                return current
+            tx.entry(Kind.TRANSACTION_BROADCAST, {"request": current.id, "tx": to_hex(current.tx_hash or b"")})
+            return self._gate.state.keep(tx.move_request(current, status=Status.BROADCAST, outcome=None))
+
+        with contextlib.suppress(WalletGateError):
+            await self._gate.commits.submit(Job(decide, record, self._gate.noticed))
+
+    async def _note_failure(self, request: Request, error: ChainError) -> None:
+        """Records the first failure of its kind, so that a node that is away does not fill the log."""
+        outcome = canonical({"error": error.code, "detail": printable(error.detail), **_node_message(error)}).decode()
+
+        def record(tx: Writer, _signatures: Sequence[Signature]) -> Request:
+            current = self._gate.find(request.id) or request
+            if current.status is not Status.SIGNED or current.outcome == outcome:
+                return current
+            tx.entry(
+                Kind.BROADCAST_FAILED, {"request": current.id, "code": error.code, "detail": printable(error.detail)}
+            )
+            return self._gate.state.keep(tx.move_request(current, outcome=outcome))
+
+        with contextlib.suppress(WalletGateError):
+            await self._gate.commits.submit(Job(tuple, record, self._gate.noticed))
+
+
+def _node_message(error: ChainError) -> dict[str, str]:
+    message = error.data.get("node_message")
+    return {"node_message": printable(str(message))} if message else {}

@@ -1,0 +1,211 @@
+"""Requests, effects and decisions as JSON and back, and the digests that name them.
+
+Canonical form: UTF-8, sorted keys, no spaces, integers and byte strings as text (decimal and `0x` hex), so that
+the same value has the same bytes everywhere. A request's digest is keccak-256 over the canonical form of what
+would be signed, without the nonce, which only signing decides; an approval names it together with the digest of
+the effects that the operator was shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+import orjson
+
+from walletgate.encoding import keccak256, to_hex
+from walletgate.types import (
+    AccessEntry,
+    Address,
+    ApprovalTerms,
+    Batch,
+    CodeAuthorization,
+    Decision,
+    Effect,
+    Hash32,
+    Outcome,
+    Payload,
+    RawHash,
+    Reason,
+    TextMessage,
+    Transaction,
+    TransactionRequest,
+    TransactionType,
+    TypedData,
+)  # fmt: skip
+
+_KINDS: dict[str, type] = {
+    "transaction": Transaction,
+    "batch": Batch,
+    "typed_data": TypedData,
+    "message": TextMessage,
+    "hash": RawHash,
+    "code_authorization": CodeAuthorization,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+
+def canonical(value: object) -> bytes:
+    """Canonical bytes of a plain JSON value."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def plain(value: object) -> Any:  # noqa: PLR0911 - one line for each kind of value
+    """`value` as plain JSON: dataclasses become objects, bytes hex, integers decimal text, enums their names."""
+    if value is None or (isinstance(value, bool | str) and not isinstance(value, Enum)):
+        return value
+    if isinstance(value, Enum):
+        return value.name.lower()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, bytes):
+        return to_hex(value)
+    if is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in _items(value)]
+
+
+def _items(value: object) -> tuple[object, ...] | list[object]:
+    if isinstance(value, tuple | list):
+        return value
+    raise TypeError(f"{type(value).__name__} has no plain form")
+
+
+def effect_json(effect: Effect) -> dict[str, Any]:
+    """An effect under the name of its kind."""
+    body: dict[str, Any] = plain(effect)
+    return {"effect": type(effect).__name__, **body}
+
+
+def effects_digest(effects: tuple[Effect, ...]) -> Hash32:
+    """Names exactly these effects in this order."""
+    return Hash32(keccak256(canonical([effect_json(effect) for effect in effects])))
+
+
+def payload_json(payload: Payload) -> dict[str, Any]:
+    """A payload under the name of its kind. Typed data keeps its document as it was parsed."""
+    if isinstance(payload, TypedData):
+        return {"kind": "typed_data", "signer": to_hex(payload.signer), "document": payload.document}
+    return {"kind": _NAMES[type(payload)], **plain(payload)}
+
+
+def request_digest(payload: Payload) -> Hash32:
+    """Names what would be signed, but for the nonce."""
+    return Hash32(keccak256(canonical(payload_json(payload))))
+
+
+def transaction_from_json(body: Mapping[str, Any]) -> Transaction:
+    """The transaction that `payload_json` wrote."""
+    return Transaction(
+        type=TransactionType[body["type"].upper()],
+        chain_id=int(body["chain_id"]),
+        sender=_address(body["sender"]),
+        to=None if body["to"] is None else _address(body["to"]),
+        value=int(body["value"]),
+        data=_bytes(body["data"]),
+        gas=int(body["gas"]),
+        max_fee_per_gas=int(body["max_fee_per_gas"]),
+        max_priority_fee_per_gas=int(body["max_priority_fee_per_gas"]),
+        access_list=_access_list(body["access_list"]),
+        authorization_list=tuple(_code_authorization(a) for a in body["authorization_list"]),
+        max_fee_per_blob_gas=int(body["max_fee_per_blob_gas"]),
+        blob_hashes=tuple(Hash32(_bytes(h)) for h in body["blob_hashes"]),
+    )
+
+
+def payload_from_json(body: Mapping[str, Any]) -> Payload:
+    """The payload that `payload_json` wrote."""
+    match body["kind"]:
+        case "transaction":
+            return transaction_from_json(body)
+        case "typed_data":
+            return TypedData(_address(body["signer"]), body["document"])
+        case "message":
+            return TextMessage(_address(body["signer"]), _bytes(body["data"]))
+        case "hash":
+            return RawHash(_address(body["signer"]), _bytes(body["digest"]))
+        case "code_authorization":
+            return _code_authorization(body)
+        case "batch":
+            calls = tuple(_transaction_request(call) for call in body["calls"])
+            sender, chain = _address(body["sender"]), int(body["chain_id"])
+            return Batch(chain, sender, calls, body["atomic_required"], body["capabilities"])
+        case kind:
+            raise ValueError(f"unknown payload kind {kind!r}")
+
+
+def decision_json(decision: Decision, effects: tuple[Effect, ...], words: list[str]) -> dict[str, Any]:
+    """A decision with the effects it is about, as stored with the request and shown to operators."""
+    return {
+        "outcome": decision.outcome.name.lower(),
+        "reasons": [plain(reason) for reason in decision.reasons],
+        "approvals": [plain(terms) for terms in decision.approvals],
+        "policy": to_hex(decision.policy_hash),
+        "effects": [effect_json(effect) for effect in effects],
+        "effects_digest": to_hex(effects_digest(effects)),
+        "words": words,
+    }
+
+
+def decision_from_json(body: Mapping[str, Any]) -> Decision:
+    """The decision that `decision_json` wrote, without its bookings: they are movements by then."""
+    return Decision(
+        Outcome[body["outcome"].upper()],
+        tuple(_reason(reason) for reason in body["reasons"]),
+        Hash32(_bytes(body["policy"])),
+        tuple(
+            ApprovalTerms(t["rule"], int(t["quorum"]), tuple(t["of"]), int(t["within_s"])) for t in body["approvals"]
+        ),
+    )
+
+
+def _reason(body: Mapping[str, Any]) -> Reason:
+    actual, bound = (None if body[key] is None else int(body[key]) for key in ("actual", "bound"))
+    return Reason(body["code"], body["text"], body["rule"], actual, bound, body["unit"], body["path"])
+
+
+def _transaction_request(body: Mapping[str, Any]) -> TransactionRequest:
+    number = {
+        key: None if body[key] is None else int(body[key])
+        for key in (
+            "chain_id", "gas", "gas_price", "max_fee_per_gas", "max_priority_fee_per_gas", "nonce",
+            "max_fee_per_blob_gas",
+        )
+    }  # fmt: skip
+    return TransactionRequest(
+        sender=_address(body["sender"]),
+        to=None if body["to"] is None else _address(body["to"]),
+        value=int(body["value"]),
+        data=_bytes(body["data"]),
+        type=None if body["type"] is None else TransactionType[body["type"].upper()],
+        access_list=None if body["access_list"] is None else _access_list(body["access_list"]),
+        authorization_list=tuple(_code_authorization(a) for a in body["authorization_list"]),
+        blob_hashes=tuple(Hash32(_bytes(h)) for h in body["blob_hashes"]),
+        **number,
+    )
+
+
+def _access_list(body: list[Mapping[str, Any]]) -> tuple[AccessEntry, ...]:
+    return tuple(AccessEntry(_address(e["address"]), tuple(Hash32(_bytes(k)) for k in e["storage_keys"])) for e in body)
+
+
+def _code_authorization(body: Mapping[str, Any]) -> CodeAuthorization:
+    signature = body["signature"]
+    return CodeAuthorization(
+        int(body["chain_id"]),
+        _address(body["address"]),
+        None if body["nonce"] is None else int(body["nonce"]),
+        None if signature is None else (int(signature[0]), int(signature[1]), int(signature[2])),
+    )
+
+
+def _address(text: str) -> Address:
+    return Address(_bytes(text))
+
+
+def _bytes(text: str) -> bytes:
+    return bytes.fromhex(text[2:])

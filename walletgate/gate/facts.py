@@ -1,0 +1,74 @@
+"""Facts beside a request that its policy's judgement rests on; nothing is fetched that the policy does not need.
+
+A fact that cannot be had is left out, and a missing fact denies: the judge never sees a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from walletgate.chain import Chain, NodeRefusedError
+from walletgate.encoding import checksum_address
+from walletgate.errors import ChainError
+from walletgate.policy import Facts, Need, Policy
+from walletgate.store import Store
+from walletgate.types import NATIVE, Address, Allowance, Asset, Effect, Payload, Transaction
+
+_BALANCE_OF = "0x70a08231"
+_ALLOWANCE = "0xdd62ed3e"
+
+
+async def gather(
+    policy: Policy, payload: Payload, effects: Iterable[Effect], *, wallet: Address, chain: Chain, store: Store
+) -> Facts:
+    """What is known of what `policy` needs."""
+    balances: dict[Asset, int] = {}
+    allowances: dict[tuple[Asset, Address, Address], int] = {}
+    if Need.BALANCES in policy.needs:
+        for asset in policy.decimals:
+            amount = await _balance(chain, wallet, asset) if asset.chain_id == chain.chain_id else None
+            if amount is not None:
+                balances[asset] = amount
+    if Need.ALLOWANCES in policy.needs:
+        for effect in effects:
+            if isinstance(effect, Allowance) and effect.added:
+                amount = await _allowance(chain, effect)
+                if amount is not None:
+                    allowances[(effect.asset, effect.owner, effect.spender)] = amount
+    return Facts(
+        balances=balances,
+        allowances=allowances,
+        first_seen_ms=store.first_seen_ms(wallet) if Need.FIRST_SEEN in policy.needs else None,
+        gas=payload.gas if isinstance(payload, Transaction) else None,
+    )
+
+
+async def _balance(chain: Chain, wallet: Address, asset: Asset) -> int | None:
+    if asset.address == NATIVE:
+        try:
+            return await chain.balance(wallet)
+        except (ChainError, NodeRefusedError):
+            return None
+    return await _word(chain, asset.address, _BALANCE_OF + _pad(wallet))
+
+
+async def _allowance(chain: Chain, effect: Allowance) -> int | None:
+    return await _word(chain, effect.asset.address, _ALLOWANCE + _pad(effect.owner) + _pad(effect.spender))
+
+
+async def _word(chain: Chain, to: Address, data: str) -> int | None:
+    """One uint256 from a read of a contract; None for anything else."""
+    try:
+        answer = await chain.forward("eth_call", ({"to": checksum_address(to), "data": data}, "latest"))
+    except (ChainError, NodeRefusedError):
+        return None
+    if not isinstance(answer, str) or len(answer) != 66 or not answer.startswith("0x"):
+        return None
+    try:
+        return int(answer, 16)
+    except ValueError:
+        return None
+
+
+def _pad(address: Address) -> str:
+    return address.hex().rjust(64, "0")

@@ -1,0 +1,603 @@
+"""The gate: the one path of a request, whatever surface it came in by.
+
+    authenticate -> same id seen? return that -> fill -> decode -> judge -> reserve -> (approval)
+      -> judge again, sign, store the signed bytes -> broadcast the stored bytes -> watch -> settle
+
+Everything that changes state is a `Job` in the group commit: decided on memory, signed, recorded with its audit
+entries, committed, and only then visible to anybody. Nothing is asked of a node between judging and signing.
+What a crash interrupts is taken up again by `start`: signed bytes are in their rows and are broadcast again,
+waiting requests wait on, everything else never happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from importlib import metadata
+from typing import Any
+
+from walletgate.audit.entry import Json, Kind
+from walletgate.chain import Chain, NodeRefusedError
+from walletgate.encoding import keccak256, printable, to_hex
+from walletgate.errors import (
+    AuthenticationError,
+    ConflictError,
+    GatePausedError,
+    InvalidRequestError,
+    StoreError,
+    WalletGateError,
+)  # fmt: skip
+from walletgate.gate.ask import Ask, Session
+from walletgate.gate.broadcast import Broadcaster
+from walletgate.gate.codec import canonical, decision_json, payload_json, plain, request_digest
+from walletgate.gate.facts import gather
+from walletgate.gate.judging import (
+    Fees,
+    Judged,
+    ask_nonce,
+    check_session,
+    decode_payload,
+    denied,
+    fill,
+    judge_payload,
+    used_without,
+)  # fmt: skip
+from walletgate.gate.lifecycle import FINAL, check_move
+from walletgate.gate.preimages import preimage_of, signed_bytes
+from walletgate.gate.state import State
+from walletgate.gate.writer import GroupCommit, Job
+from walletgate.policy import Facts, LimitStatus, Need, Policy, Scope, headroom
+from walletgate.signers import Authorization, Seal, Signature, Signer
+from walletgate.store import Request, Store, Writer
+from walletgate.types import (
+    Address,
+    CodeAuthorization,
+    Effect,
+    Hash32,
+    Outcome,
+    Payload,
+    Reason,
+    Status,
+    Transaction,
+    TransactionRequest,
+    TypedSignature,
+)  # fmt: skip
+
+VERSION = metadata.version("walletgate")
+
+PENDING_MAX = 200
+"""Requests of one grant that may wait for operators at the same time."""
+
+GAS_MARGIN_PERCENT = 25
+CLOCK_TOLERANCE_MS = 60_000
+"""How far the system's clock may be behind the store at start; within it the gate's own clock stands still."""
+
+FEE_QUOTE_MS = 2_000
+BROADCAST_WAIT_S = 8.0
+_REASONS_IN_ENTRY = 8
+_WORDS_IN_ENTRY = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator may set. `confirmations` is by chain id, with a default for the rest."""
+
+    confirmations: Mapping[int, int] = field(default_factory=dict)
+    confirmations_default: int = 1
+    pending_max: int = PENDING_MAX
+    poll_s: float = 1.0
+
+
+class Gate:
+    """One gate over one store."""
+
+    def __init__(
+        self, *, store: Store, signer: Signer, seal: Seal, chains: Mapping[int, Chain], clock_ms: Callable[[], int],
+        settings: Settings | None = None, hook: Callable[[str], None] = lambda _point: None,
+    ) -> None:  # fmt: skip
+        """`hook` is told the name of each point at which a crash would be interesting."""
+        self.store = store
+        self.signer = signer
+        self.seal = seal
+        self.chains = chains
+        self.settings = settings or Settings()
+        self.hook = hook
+        self._clock_ms = clock_ms
+        self._last_ms = store.last_time_ms()
+        self.state = State(store)
+        self.commits = GroupCommit(store, signer, now_ms=self.now_ms, reload=self.state.load, hook=hook)
+        self.broadcaster = Broadcaster(self)
+        self._inflight: dict[tuple[str, str], asyncio.Future[Request]] = {}
+        self._watchers: dict[str, asyncio.Event] = {}
+        self._quotes: dict[int, tuple[int, Fees]] = {}
+        self._writer: asyncio.Task[None] | None = None
+        self._serving = False
+
+    def now_ms(self) -> int:
+        """Unix milliseconds that never go back."""
+        self._last_ms = max(self._last_ms, self._clock_ms())
+        return self._last_ms
+
+    # --- life ----------------------------------------------------------------------------------------
+
+    async def start(self, *, serving: bool = True) -> asyncio.Task[None]:
+        """Starts the writer, takes up what a crash interrupted; the returned task ends only when the gate is broken.
+
+        A gate that is opened for one operator's command (`serving` false) neither broadcasts nor says it started.
+
+        Raises:
+            StoreError: `clock_behind`, the system's clock is earlier than the store's last change.
+        """
+        behind_ms = self._last_ms - self._clock_ms()
+        if behind_ms > CLOCK_TOLERANCE_MS:
+            raise StoreError(
+                f"the clock is {behind_ms // 1000} s behind the store's last change; windows would be wrong",
+                code="clock_behind",
+            )
+        self._writer = asyncio.create_task(self.commits.run(), name="group-commit")
+        self._serving = serving
+        if not serving:
+            return self._writer
+        await self._enter(Kind.GATE_STARTED, {"version": VERSION, "open_requests": len(self.state.requests)})
+        for request in self.state.requests.values():
+            if request.raw is not None and request.status in (Status.SIGNED, Status.BROADCAST):
+                self.broadcaster.enqueue(request)
+        return self._writer
+
+    async def close(self) -> None:
+        """Stops in order. What is under way is found again at the next start."""
+        await self.broadcaster.close()
+        if self._writer is not None:
+            if self._serving:
+                with contextlib.suppress(WalletGateError):
+                    await self._enter(Kind.GATE_STOPPED, {})
+            self._writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._writer
+
+    # --- agents --------------------------------------------------------------------------------------
+
+    def authenticate(self, token: str) -> str:
+        """The id of the grant that `token` belongs to, in force or not.
+
+        Raises:
+            AuthenticationError: `token_unknown`.
+        """
+        grant_id = self.state.grants_by_token.get(token_hash(token))
+        if grant_id is None:
+            raise AuthenticationError("the grant token is not known", code="token_unknown")
+        return grant_id
+
+    def session(self, grant_id: str, chain_id: int | None = None) -> Session:
+        """A session of a grant that is in force, on `chain_id` or the policy's first chain that the gate serves.
+
+        Raises:
+            AuthenticationError: `grant_revoked`, `grant_expired`.
+            InvalidRequestError: `wrong_chain`, when the gate serves no such chain.
+        """
+        grant = self.state.check_live(grant_id, self.now_ms())
+        policy = self.state.policies[grant.policy]
+        served = [chain for chain in self.chains if chain in policy.chain_ids] or list(self.chains)
+        chosen = served[0] if chain_id is None else chain_id
+        if chosen not in self.chains:
+            raise InvalidRequestError(f"this gate does not serve chain {chosen}", code="wrong_chain")
+        return Session(grant, chosen)
+
+    async def submit(self, session: Session, ask: Ask) -> Request:
+        """Takes a request to its first resting state and returns it.
+
+        The same id with the same body returns what became of the first; a transaction returns when a node has
+        answered for it, or after `BROADCAST_WAIT_S`.
+
+        Raises:
+            ConflictError: `id_reused` with another body.
+            InvalidRequestError: not for this wallet or chain.
+            ChainError: the node was needed and failed; nothing was reserved.
+        """
+        key = (session.grant.id, ask.client_id)
+        seen = await self._seen(key, ask)
+        if seen is not None:
+            return seen
+        future = self._inflight[key] = asyncio.get_running_loop().create_future()
+        try:
+            request = await self._submit(session, ask)
+        except BaseException as error:
+            failure = error if isinstance(error, WalletGateError) else GatePausedError("interrupted", code="busy")
+            future.set_exception(failure)
+            future.exception()
+            raise
+        else:
+            future.set_result(request)
+        finally:
+            del self._inflight[key]
+        if request.status is Status.SIGNED and request.raw is not None and not ask.release_raw:
+            await self.broadcaster.first_answer(request.id, BROADCAST_WAIT_S)
+            return self.find(request.id) or request
+        return request
+
+    async def preview(self, session: Session, ask: Ask) -> tuple[Judged, Policy]:
+        """The decision that `submit` would take now, without booking, signing or recording anything."""
+        check_session(ask.asked, session)
+        policy = self.state.policies[session.grant.policy]
+        payload, early = await self._complete(session, ask, policy)
+        facts = await self.facts(session, payload, policy)
+        return early or self._judge(session, ask, payload, policy, facts), policy
+
+    async def refuse(self, session: Session | None, error: WalletGateError, *, surface: str, method: str = "") -> None:
+        """Records that something was turned away before it became a request."""
+        body: dict[str, Json] = {"surface": surface, "code": error.code, "detail": printable(error.detail)}
+        if method:
+            body["method"] = printable(method, length_max=64)
+        if session is None:
+            await self._enter(Kind.AGENT_REFUSED, body)
+            return
+        who: dict[str, Json] = {"grant": session.grant.id, "agent": session.grant.agent}
+        await self._enter(Kind.REQUEST_DENIED, {**body, **who})
+
+    async def wait(self, request_id: str, wait_s: float, *, final: bool = False) -> Request:
+        """The request once it no longer waits for operators, or is final, or after `wait_s`."""
+        deadline = asyncio.get_running_loop().time() + wait_s
+        while True:
+            request = self.find(request_id)
+            if request is None:
+                raise InvalidRequestError("there is no such request", code="request_unknown")
+            resting = request.status in FINAL if final else request.status is not Status.AWAITING_APPROVAL
+            left = deadline - asyncio.get_running_loop().time()
+            if resting or left <= 0:
+                return request
+            event = self._watchers.setdefault(request_id, asyncio.Event())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), left)
+
+    async def withdraw(self, session: Session, client_id: str) -> Request:
+        """Takes back a request that still waits for operators.
+
+        Raises:
+            InvalidRequestError: `request_unknown`.
+            ConflictError: `request_moved`, it does not wait any more.
+        """
+        request = self.of_client(session.grant.id, client_id)
+
+        def decide() -> Sequence[Authorization]:
+            self.state.claim(request)
+            return ()
+
+        def record(tx: Writer, _signatures: Sequence[Signature]) -> Request:
+            return self.end_waiting(tx, self._current(request), Status.WITHDRAWN, Kind.REQUEST_WITHDRAWN, {})
+
+        return await self.commits.submit(Job(decide, record, self.noticed))
+
+    def of_client(self, grant_id: str, client_id: str) -> Request:
+        """A request by its agent's id.
+
+        Raises:
+            InvalidRequestError: `request_unknown`.
+        """
+        found = self.store.request_of_client(grant_id, client_id)
+        if found is None:
+            raise InvalidRequestError("there is no such request", code="request_unknown")
+        return self.state.requests.get(found.id, found)
+
+    def find(self, request_id: str) -> Request | None:
+        """A request by the gate's id."""
+        return self.state.requests.get(request_id) or self.store.request(request_id)
+
+    def find_raw(self, raw: bytes) -> Request | None:
+        """The request whose signed transaction is exactly `raw`."""
+        found = self.store.request_of_hash(keccak256(raw))
+        return found if found is not None and found.raw == raw else None
+
+    def limits(self, session: Session) -> tuple[LimitStatus, ...]:
+        """What is left of each limit of the session's grant."""
+        grant, now_ms = session.grant, self.now_ms()
+        scope = Scope(grant.id, grant.team, grant.wallet, session.chain_id)
+        return headroom(self.state.policies[grant.policy], scope, used_without(self.state, (), now_ms))
+
+    def next_nonce(self, wallet: Address, chain_id: int) -> int | None:
+        """The nonce the gate will use next, None before the first use of a wallet on a chain."""
+        return self.state.nonces.get((wallet, chain_id))
+
+    # --- the path ------------------------------------------------------------------------------------
+
+    async def _seen(self, key: tuple[str, str], ask: Ask) -> Request | None:
+        inflight = self._inflight.get(key)
+        found = await asyncio.shield(inflight) if inflight is not None else self.store.request_of_client(*key)
+        if found is None:
+            return None
+        if found.body_hash != ask.body_hash:
+            raise ConflictError("this id was used for another request", code="id_reused")
+        return self.find(found.id)
+
+    async def _submit(self, session: Session, ask: Ask) -> Request:
+        check_session(ask.asked, session)
+        policy = self.state.policies[session.grant.policy]
+        payload, early = await self._complete(session, ask, policy)
+        if early is None and isinstance(payload, Transaction):
+            await self._know_nonce(session)
+        facts = await self.facts(session, payload, policy)
+        request_id = f"req_{secrets.token_hex(10)}"
+        outcome: list[tuple[Judged, Policy, Authorization | None, int | None]] = []
+
+        def decide() -> Sequence[Authorization]:
+            outcome.append(self._decide(session, ask, payload, request_id, early or facts))
+            authorization = outcome[0][2]
+            return () if authorization is None else (authorization,)
+
+        def record(tx: Writer, signatures: Sequence[Signature]) -> Request:
+            return self._record(tx, session, ask, payload, request_id, outcome[0], signatures)
+
+        return await self.commits.submit(Job(decide, record, self.noticed))
+
+    async def _complete(self, session: Session, ask: Ask, policy: Policy) -> tuple[Payload, Judged | None]:
+        """The payload with everything filled in; or, when it is refused already, with the refusal."""
+        if not isinstance(ask.asked, TransactionRequest):
+            return ask.asked, None
+        quote = await self._fees(session.chain_id, ask.asked)
+        if ask.asked.gas is not None:
+            return fill(ask.asked, session, quote, ask.asked.gas), None
+        draft = fill(ask.asked, session, quote, 0)
+        judged = self._judge(session, ask, draft, policy, await self.facts(session, draft, policy))
+        if judged.decision.outcome is Outcome.DENY:
+            return draft, judged
+        try:
+            gas = await self.chains[session.chain_id].estimate_gas(draft)
+        except NodeRefusedError as refusal:
+            reason = Reason("would_revert", f"the call would fail: {printable(refusal.message, length_max=200)}")
+            return draft, denied(judged, reason)
+        return replace(draft, gas=gas + gas * GAS_MARGIN_PERCENT // 100), None
+
+    async def _fees(self, chain_id: int, asked: TransactionRequest) -> Fees:
+        if asked.gas_price is not None or None not in (asked.max_fee_per_gas, asked.max_priority_fee_per_gas):
+            return Fees(0, 0)
+        known = self._quotes.get(chain_id)
+        if known is not None and self.now_ms() - known[0] < FEE_QUOTE_MS:
+            return known[1]
+        quote = await self.chains[chain_id].fees()
+        fees = Fees(2 * quote.base_fee + quote.priority_fee, quote.priority_fee)
+        self._quotes[chain_id] = (self.now_ms(), fees)
+        return fees
+
+    async def _know_nonce(self, session: Session) -> None:
+        """Before the first use of a wallet on a chain: where its nonces stand, by the chain's own count."""
+        wallet, chain_id = session.grant.wallet, session.chain_id
+        if (wallet, chain_id) not in self.state.chain_counts:
+            self.state.count_on_chain(wallet, chain_id, await self.chains[chain_id].nonce(wallet, "pending"))
+
+    async def facts(self, session: Session, payload: Payload, policy: Policy) -> Facts:
+        """What the policy needs to know beside the request itself."""
+        effects: tuple[Effect, ...] = ()
+        if Need.ALLOWANCES in policy.needs:
+            effects = decode_payload(payload, session=session, policy=policy, now_ms=self.now_ms())
+        return await gather(
+            policy, payload, effects, wallet=session.grant.wallet, chain=self.chains[session.chain_id], store=self.store
+        )
+
+    def _judge(self, session: Session, ask: Ask, payload: Payload, policy: Policy, facts: Facts) -> Judged:
+        now_ms = self.now_ms()
+        return judge_payload(
+            payload,
+            session=session,
+            policy=policy,
+            now_ms=now_ms,
+            method=ask.method,
+            expect=ask.expect,
+            facts=facts,
+            used=used_without(self.state, (), now_ms),
+        )
+
+    def _decide(
+        self, session: Session, ask: Ask, payload: Payload, request_id: str, known: Judged | Facts
+    ) -> tuple[Judged, Policy, Authorization | None, int | None]:
+        """Judges on the memory of this very moment, and books what goes ahead."""
+        grant = self.state.check_live(session.grant.id, self.now_ms())
+        policy = self.state.policies[grant.policy]
+        judged = (
+            known
+            if isinstance(known, Judged)
+            else self._judge(replace(session, grant=grant), ask, payload, policy, known)
+        )
+        reasons = self._gate_reasons(session, ask)
+        if reasons:
+            judged = denied(judged, *reasons)
+        decision = judged.decision
+        if decision.outcome is Outcome.DENY:
+            return judged, policy, None, None
+        authorization, nonce = None, None
+        if decision.outcome is Outcome.ALLOW:
+            authorization, nonce = self.authorize(request_id, session, payload)
+        self.state.book.reserve(
+            request_id, decision.bookings, grant=grant.id, group=grant.team, wallet=grant.wallet, now_ms=self.now_ms()
+        )
+        return judged, policy, authorization, nonce
+
+    def authorize(self, request_id: str, session: Session, payload: Payload) -> tuple[Authorization, int | None]:
+        """The one place where leave to sign is made, after a judgement that allows it. Takes the nonce it needs."""
+        key = (session.grant.wallet, session.chain_id)
+        nonce = self.state.nonces[key] if isinstance(payload, Transaction) else None
+        kind, preimage = preimage_of(payload, nonce)
+        authorization = Authorization(
+            self.seal, request_id, session.grant.wallet, kind, preimage, Hash32(keccak256(preimage))
+        )
+        if nonce is not None:
+            self.state.nonces[key] = nonce + 1
+        return authorization, nonce
+
+    def _gate_reasons(self, session: Session, ask: Ask) -> list[Reason]:
+        """What the gate itself holds against a request, whatever the policy says."""
+        reasons = []
+        freeze = self.state.frozen_by(session.grant)
+        if freeze is not None:
+            reasons.append(Reason("frozen", f"an operator has frozen {freeze.scope}: {printable(freeze.reason)}"))
+        wanted, expected = ask_nonce(ask), self.next_nonce(session.grant.wallet, session.chain_id)
+        if wanted is not None and expected is not None and wanted != expected:
+            reasons.append(
+                Reason(
+                    "nonce_not_next", f"nonce {wanted} is not the next one, {expected}", None, wanted, expected, "nonce"
+                )
+            )
+        waiting = sum(
+            r.grant_id == session.grant.id and r.status is Status.AWAITING_APPROVAL
+            for r in self.state.requests.values()
+        )
+        if waiting >= self.settings.pending_max:
+            reasons.append(
+                Reason("approval_queue_full", "too many requests wait for operators", None, waiting,
+                       self.settings.pending_max, "requests")
+            )  # fmt: skip
+        return reasons
+
+    def _record(
+        self, tx: Writer, session: Session, ask: Ask, payload: Payload, request_id: str,
+        outcome: tuple[Judged, Policy, Authorization | None, int | None], signatures: Sequence[Signature],
+    ) -> Request:  # fmt: skip
+        judged, policy, authorization, nonce = outcome
+        decision = judged.decision
+        request = Request(
+            id=request_id,
+            grant_id=session.grant.id,
+            client_id=ask.client_id,
+            surface=ask.surface,
+            kind=ask.method,
+            body_hash=ask.body_hash,
+            status=_FIRST_STATUS[decision.outcome],
+            payload=canonical(_stored(ask, payload)).decode(),
+            decision=canonical(decision_json(decision, judged.effects, judged.words(policy))).decode(),
+            policy=decision.policy_hash,
+            digest=request_digest(payload),
+            wallet=session.grant.wallet,
+            chain_id=session.chain_id,
+            created_ms=tx.now_ms,
+            updated_ms=tx.now_ms,
+        )
+        entry = _entry(request, session, ask, judged, request.decision)
+        match decision.outcome:
+            case Outcome.DENY:
+                tx.entry(Kind.REQUEST_DENIED, entry)
+            case Outcome.REQUIRE_APPROVAL:
+                within_ms = min((terms.within_s for terms in decision.approvals), default=0) * 1000
+                request = replace(request, expires_ms=tx.now_ms + within_ms)
+                tx.entry(Kind.REQUEST_AWAITING_APPROVAL, {**entry, "expires_ms": request.expires_ms})
+            case Outcome.ALLOW:
+                request = self.sign(tx, request, payload, authorization, nonce, signatures, entry)
+                if request.raw is None:
+                    request = replace(request, expires_ms=_deadline_ms(judged.effects))
+        tx.add_request(request)
+        tx.add_movements(self.state.book.pending(request_id))
+        return self.state.keep(request)
+
+    def sign(
+        self, tx: Writer, request: Request, payload: Payload, authorization: Authorization | None, nonce: int | None,
+        signatures: Sequence[Signature], entry: Mapping[str, Json],
+    ) -> Request:  # fmt: skip
+        """Puts the signature that was made into the request, with its entry and the nonce it used."""
+        (signature,) = signatures
+        digest = to_hex(authorization.digest) if authorization is not None else ""
+        if isinstance(payload, Transaction) and nonce is not None:
+            raw = signed_bytes(payload, nonce, signature)
+            tx_hash = Hash32(keccak256(raw))
+            tx.set_nonce(request.wallet, request.chain_id, nonce + 1)
+            tx.entry(Kind.TRANSACTION_SIGNED, {**entry, "nonce": nonce, "tx": to_hex(tx_hash), "signed_digest": digest})
+            return replace(request, status=Status.SIGNED, nonce=nonce, raw=raw, tx_hash=tx_hash, updated_ms=tx.now_ms)
+        delegates = isinstance(payload, CodeAuthorization)
+        kind = Kind.CODE_AUTHORIZATION_SIGNED if delegates else Kind.MESSAGE_SIGNED
+        tx.entry(kind, {**entry, "signed_digest": digest})
+        return replace(request, status=Status.SIGNED, signature=signature.to_bytes(), updated_ms=tx.now_ms)
+
+    # --- shared with operators and settlement ------------------------------------------------------------
+
+    def end_waiting(
+        self, tx: Writer, request: Request, status: Status, kind: Kind, body: Mapping[str, Json]
+    ) -> Request:
+        """Ends a waiting request without a signature and gives back what it reserved."""
+        check_move(request.status, status)
+        tx.resolve_movements(self.state.book.void(request.id, now_ms=tx.now_ms) if self._has_open(request) else ())
+        tx.entry(kind, {"request": request.id, "grant": request.grant_id, **body})
+        return self.state.keep(tx.move_request(request, status=status))
+
+    def _has_open(self, request: Request) -> bool:
+        return bool(self.state.book.pending(request.id))
+
+    def _current(self, request: Request) -> Request:
+        return self.state.requests.get(request.id, request)
+
+    def noticed(self, request: Request) -> None:
+        """After a commit: waiters and the broadcaster learn of the change."""
+        self.state.claimed.discard(request.id)
+        event = self._watchers.pop(request.id, None)
+        if event is not None:
+            event.set()
+        if request.status is Status.SIGNED and request.raw is not None:
+            self.broadcaster.enqueue(request)
+
+    async def _enter(self, kind: Kind, body: Mapping[str, Json]) -> None:
+        """Appends one entry that changes nothing else."""
+
+        def record(tx: Writer, _signatures: Sequence[Signature]) -> int:
+            return tx.entry(kind, body)
+
+        await self.commits.submit(Job(tuple, record))
+
+
+_FIRST_STATUS = {
+    Outcome.DENY: Status.DENIED,
+    Outcome.REQUIRE_APPROVAL: Status.AWAITING_APPROVAL,
+    Outcome.ALLOW: Status.SIGNED,
+}
+
+
+def token_hash(token: str) -> Hash32:
+    """What the gate keeps of a grant token: its SHA-256."""
+    return Hash32(sha256(token.encode()).digest())
+
+
+def _deadline_ms(effects: Sequence[Effect]) -> int | None:
+    """When what was signed can no longer be used; None if it never ends."""
+    ends = [effect.valid_until for effect in effects if isinstance(effect, TypedSignature)]
+    known = [end for end in ends if end is not None]
+    return max(known) * 1000 if known and len(known) == len(ends) else None
+
+
+def _stored(ask: Ask, payload: Payload) -> dict[str, Any]:
+    return {
+        "payload": payload_json(payload),
+        "expect": plain(ask.expect),
+        "memo": ask.memo,
+        "release_raw": ask.release_raw,
+        "trace": dict(ask.trace),
+    }
+
+
+def _entry(request: Request, session: Session, ask: Ask, judged: Judged, decision: str) -> dict[str, Json]:
+    """What every entry about a new request says."""
+    reasons = [
+        {key: value for key, value in plain(reason).items() if value not in (None, "")}
+        for reason in judged.decision.reasons[:_REASONS_IN_ENTRY]
+    ]
+    body: dict[str, Json] = {
+        "request": request.id,
+        "grant": session.grant.id,
+        "agent": session.grant.agent,
+        "client_id": printable(ask.client_id),
+        "surface": ask.surface,
+        "method": ask.method,
+        "wallet": to_hex(request.wallet),
+        "chain": request.chain_id,
+        "policy": to_hex(request.policy),
+        "digest": to_hex(request.digest),
+        "decision": judged.decision.outcome.name.lower(),
+        "decision_digest": to_hex(keccak256(decision.encode())),
+        "reasons": reasons,
+    }
+    effects = json.loads(decision)["words"][:_WORDS_IN_ENTRY]
+    if effects:
+        body["effects"] = [printable(line, length_max=200) for line in effects]
+    if ask.memo:
+        body["memo"] = printable(ask.memo, length_max=200)
+    if ask.trace:
+        body["trace"] = {key: printable(value, length_max=128) for key, value in ask.trace.items()}
+    return body

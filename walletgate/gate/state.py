@@ -1,0 +1,118 @@
+"""What the gate keeps in memory: who may do what, the budgets, the nonces, and the requests that still move.
+
+All of it can be rebuilt from the store at any moment; `load` is what happens at start and after a failed commit.
+"""
+
+from __future__ import annotations
+
+from walletgate.encoding import to_hex
+from walletgate.errors import AuthenticationError, ConflictError, InvariantViolation
+from walletgate.gate.lifecycle import FINAL
+from walletgate.limits import LimitBook
+from walletgate.policy import Policy, load
+from walletgate.store import Freeze, Grant, Operator, Request, Store, Wallet
+from walletgate.types import Address, Hash32, Status
+
+
+class State:
+    """The gate's memory. Changed only inside group commits."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.grants: dict[str, Grant] = {}
+        self.grants_by_token: dict[Hash32, str] = {}
+        self.wallets: dict[Address, Wallet] = {}
+        self.operators: dict[str, Operator] = {}
+        self.policies: dict[Hash32, Policy] = {}
+        self.freezes: dict[str, Freeze] = {}
+        self.nonces: dict[tuple[Address, int], int] = {}
+        self.chain_counts: dict[tuple[Address, int], int] = {}
+        self.requests: dict[str, Request] = {}
+        self.commands: set[bytes] = set()
+        self.claimed: set[str] = set()
+        self.book = LimitBook(store.history)
+        self.load()
+
+    def load(self) -> None:
+        """Reads everything again from the store."""
+        store = self._store
+        self.load_authority()
+        self.claimed.clear()
+        self.nonces = {**self.chain_counts, **store.nonces()}
+        self.requests = {request.id: request for request in store.open_requests()}
+        self.book = LimitBook(store.history, first_id=store.next_movement_id(), open_movements=store.open_movements())
+
+    def load_authority(self) -> None:
+        """Reads again who may do what."""
+        store = self._store
+        self.wallets = {wallet.address: wallet for wallet in store.wallets()}
+        self.operators = {operator.name: operator for operator in store.operators()}
+        for row in store.policies():
+            if row.hash in self.policies:
+                continue
+            policy = load(row.text, source=f"policy {row.name}")
+            if policy.hash != row.hash:
+                raise InvariantViolation(f"stored policy {to_hex(row.hash)} reads as {to_hex(policy.hash)}")
+            self.policies[row.hash] = policy
+        self.grants.clear()
+        self.grants_by_token.clear()
+        for grant in store.grants():
+            self.put_grant(grant)
+        self.freezes = {freeze.scope: freeze for freeze in store.freezes()}
+        self.commands = store.command_nonces(0)
+
+    def count_on_chain(self, wallet: Address, chain_id: int, count: int) -> None:
+        """Takes note of a wallet's nonce by the chain's own count; a key used elsewhere only moves it on."""
+        key = (wallet, chain_id)
+        self.chain_counts[key] = count
+        self.nonces[key] = max(self.nonces.get(key, 0), count)
+
+    def put_grant(self, grant: Grant) -> None:
+        """Adds or replaces a grant."""
+        self.grants[grant.id] = grant
+        self.grants_by_token[grant.token_hash] = grant.id
+
+    def keep(self, request: Request) -> Request:
+        """Remembers a request as it now is for as long as it can still move, and returns it."""
+        settles = request.raw is not None or request.expires_ms is not None
+        if request.status in FINAL or (request.status is Status.SIGNED and not settles):
+            self.requests.pop(request.id, None)
+        else:
+            self.requests[request.id] = request
+        return request
+
+    def claim(self, request: Request) -> None:
+        """Makes the job that calls this the only one of its batch that may end the request's waiting.
+
+        Raises:
+            ConflictError: `request_moved`, it does not wait any more or another job was first.
+        """
+        current = self.requests.get(request.id)
+        if current is None or current.status is not Status.AWAITING_APPROVAL or request.id in self.claimed:
+            raise ConflictError("the request does not wait any more", code="request_moved")
+        self.claimed.add(request.id)
+
+    def check_live(self, grant_id: str, now_ms: int) -> Grant:
+        """The grant, if it is in force at `now_ms`.
+
+        Raises:
+            AuthenticationError: `grant_revoked`, `grant_expired`.
+        """
+        grant = self.grants[grant_id]
+        if grant.revoked_ms is not None:
+            raise AuthenticationError("this grant was revoked by an operator", code="grant_revoked")
+        if grant.expires_ms is not None and now_ms >= grant.expires_ms:
+            raise AuthenticationError("this grant has expired", code="grant_expired")
+        return grant
+
+    def frozen_by(self, grant: Grant) -> Freeze | None:
+        """The widest freeze that stops `grant`, if any."""
+        wallet = self.wallets.get(grant.wallet)
+        scopes = ["all", f"grant:{grant.id}", f"agent:{grant.agent}"]
+        if wallet is not None:
+            scopes.insert(1, f"wallet:{wallet.name}")
+        return next((self.freezes[scope] for scope in scopes if scope in self.freezes), None)
+
+    def operator_at(self, address: Address) -> Operator | None:
+        """The operator who holds the key of `address`, unless removed."""
+        return next((o for o in self.operators.values() if o.address == address and o.removed_ms is None), None)

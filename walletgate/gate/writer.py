@@ -1,0 +1,117 @@
+"""Group commit: everything that waits is decided, signed, recorded and committed together.
+
+A `Job` has three steps. `decide` looks at memory and books in memory, and says what must be signed; `record`
+writes rows and entries with the signatures in hand; `done` runs after the commit. One batch of jobs shares one
+call to the signer, one transaction and one flush. There is no timer: while one batch commits, the next gathers.
+
+Signatures are made before the commit and leave the gate after it, so that one flush is enough and crash recovery
+finds the signed bytes in the row. If signing or committing fails, nothing was promised to anybody: memory is
+rebuilt from the store, and every job of the batch fails with the same retryable error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from walletgate.errors import GatePausedError, SignerError, StoreError, WalletGateError
+from walletgate.signers import Authorization, Signature, Signer
+from walletgate.store import Store, Writer
+
+BATCH_MAX = 128
+QUEUE_MAX = 4096
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Job(Generic[T]):
+    """One state change. `decide` may raise a WalletGateError, and then must have booked nothing."""
+
+    decide: Callable[[], Sequence[Authorization]]
+    record: Callable[[Writer, Sequence[Signature]], T]
+    done: Callable[[T], None] | None = None
+    authorizations: Sequence[Authorization] = ()
+    result: list[T] = field(default_factory=list)
+    future: asyncio.Future[T] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def fail(self, error: BaseException) -> None:
+        """Answers the waiting caller with `error`."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class GroupCommit:
+    """The only writer of a gate."""
+
+    def __init__(
+        self, store: Store, signer: Signer, *, now_ms: Callable[[], int], reload: Callable[[], None],
+        hook: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        """`reload` rebuilds memory from the store; `hook` is told before and after each commit."""
+        self._store = store
+        self._signer = signer
+        self._now_ms = now_ms
+        self._reload = reload
+        self._hook = hook
+        self._queue: asyncio.Queue[Job[object]] = asyncio.Queue(QUEUE_MAX)
+
+    async def submit(self, job: Job[T]) -> T:
+        """Runs a job in the next batch and returns its result after the commit.
+
+        Raises:
+            GatePausedError: `busy`, when too many wait already.
+            WalletGateError: what `decide` raised, or why the batch failed.
+        """
+        try:
+            self._queue.put_nowait(job)  # type: ignore[arg-type]
+        except asyncio.QueueFull:
+            raise GatePausedError("the gate is busy; try again", code="busy", data={"retry_after_s": 1}) from None
+        return await job.future
+
+    async def run(self) -> None:
+        """Commits batch after batch until cancelled."""
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < BATCH_MAX and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            try:
+                await self._commit(batch)
+            except (SignerError, StoreError, sqlite3.Error) as error:
+                self._reload()
+                failure = StoreError(f"nothing was done: {error}", code="commit_failed")
+                for job in batch:
+                    job.fail(failure)
+            except BaseException:
+                for job in batch:
+                    job.fail(StoreError("the gate stopped", code="gate_stopped"))
+                raise
+
+    async def _commit(self, batch: list[Job[object]]) -> None:
+        decided = []
+        for job in batch:
+            try:
+                job.authorizations = job.decide()
+                decided.append(job)
+            except WalletGateError as error:
+                job.fail(error)
+        if not decided:
+            return
+        wanted = [authorization for job in decided for authorization in job.authorizations]
+        signatures = await self._signer.sign(wanted) if wanted else []
+        self._hook("before_commit")
+        with self._store.write(self._now_ms()) as tx:
+            place = 0
+            for job in decided:
+                following = place + len(job.authorizations)
+                job.result.append(job.record(tx, signatures[place:following]))
+                place = following
+        self._hook("after_commit")
+        for job in decided:
+            if job.done is not None:
+                job.done(job.result[0])
+            if not job.future.done():
+                job.future.set_result(job.result[0])

@@ -1,0 +1,260 @@
+"""A gate's home: one directory with everything it needs, readable by its own user only.
+
+    walletgate.toml     configuration (this module's format)
+    gate.db             the store
+    wallets/NAME.json   keystores of wallets (Web3 Secret Storage, V3)
+    operators/NAME.json keystores of operators who work on this machine
+    log.key             the key that signs checkpoints (C2SP note key), 0600
+    log.vkey            its public half, for auditors
+    checkpoint          the newest signed checkpoint
+    operator.token      what reads the operators' endpoint; signs nothing
+    operator.sock       the operators' endpoint
+    agent.sock          the agents' endpoint, beside TCP
+
+Configuration is TOML; unknown keys are refused with file and key:
+
+    name = "gate.example/audit/1"       # the log's origin and the gate's name in every signed word
+    listen = "127.0.0.1:8550"           # agents; loopback unless you know what you do
+
+    [chains.base]                       # a name from the built-in table, or any name with an id
+    url = "http://127.0.0.1:8545"
+    confirmations = 3                   # blocks until a transaction counts as settled
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import secrets
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from walletgate.audit.entry import is_origin
+from walletgate.audit.note import SigningKey, parse_signing_key
+from walletgate.errors import ConfigError
+from walletgate.types import CHAINS
+
+_KEYS = ("name", "listen", "poll_s", "chains")
+_CHAIN_KEYS = ("id", "url", "confirmations")
+DEFAULT_LISTEN = "127.0.0.1:8550"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainConfig:
+    """One chain the gate serves. `confirmations` is in blocks, 1 is the block itself."""
+
+    name: str
+    chain_id: int
+    url: str
+    confirmations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`walletgate.toml`, read. `poll_s` is how often the chain is asked what became of transactions."""
+
+    name: str
+    host: str
+    port: int
+    chains: tuple[ChainConfig, ...]
+    poll_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The paths of a gate's home."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """walletgate.toml."""
+        return self.root / "walletgate.toml"
+
+    @property
+    def store(self) -> Path:
+        """gate.db."""
+        return self.root / "gate.db"
+
+    @property
+    def log_key(self) -> Path:
+        """log.key."""
+        return self.root / "log.key"
+
+    @property
+    def log_vkey(self) -> Path:
+        """log.vkey."""
+        return self.root / "log.vkey"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest signed checkpoint."""
+        return self.root / "checkpoint"
+
+    @property
+    def operator_token(self) -> Path:
+        """operator.token."""
+        return self.root / "operator.token"
+
+    @property
+    def operator_socket(self) -> Path:
+        """operator.sock."""
+        return self.root / "operator.sock"
+
+    @property
+    def agent_socket(self) -> Path:
+        """agent.sock."""
+        return self.root / "agent.sock"
+
+    def wallet(self, name: str) -> Path:
+        """The keystore of a wallet."""
+        return self.root / "wallets" / f"{name}.json"
+
+    def operator(self, name: str) -> Path:
+        """The keystore of an operator."""
+        return self.root / "operators" / f"{name}.json"
+
+    def read_config(self) -> Config:
+        """The configuration.
+
+        Raises:
+            ConfigError: `home_missing`, `config_invalid`, with file and key.
+        """
+        try:
+            text = self.config.read_text()
+        except OSError as error:
+            raise ConfigError(
+                f"{self.root} is not a gate's home ({error.strerror}); make one with `walletgate init`",
+                code="home_missing",
+                data={"file": str(self.config), "key": ""},
+            ) from None
+        return parse_config(text, source=str(self.config))
+
+    def read_log_key(self) -> SigningKey:
+        """The key that signs checkpoints.
+
+        Raises:
+            ConfigError: `home_missing`.
+            AuditError: `key_malformed`.
+        """
+        return parse_signing_key(self._secret(self.log_key))
+
+    def read_operator_token(self) -> str:
+        """What reads the operators' endpoint.
+
+        Raises:
+            ConfigError: `home_missing`.
+        """
+        return self._secret(self.operator_token)
+
+    def _secret(self, path: Path) -> str:
+        try:
+            return path.read_text().strip()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot read {path}: {error.strerror}", code="home_missing", data={"file": str(path), "key": ""}
+            ) from None
+
+
+def create_home(root: Path, *, name: str, chains: Mapping[str, str], listen: str = DEFAULT_LISTEN) -> Home:
+    """Makes a new home with its configuration, log key and operator token; `chains` are names and URLs.
+
+    Raises:
+        ConfigError: `home_exists`, `config_invalid`.
+    """
+    home = Home(root)
+    if home.config.exists():
+        raise ConfigError(f"{root} is a gate's home already", code="home_exists", data={"file": str(root), "key": ""})
+    lines = [f'name = "{name}"', f'listen = "{listen}"', ""]
+    for chain, url in chains.items():
+        lines += [f"[chains.{chain}]", f'url = "{url}"', "confirmations = 1", ""]
+    text = "\n".join(lines)
+    parse_config(text, source=str(home.config))
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    root.chmod(0o700)
+    key = SigningKey(name, secrets.token_bytes(32))
+    write_private(home.log_key, key.unsafe_secret() + "\n")
+    write_private(home.log_vkey, f"{key.verifying_key}\n")
+    write_private(home.operator_token, f"wg_operator_{secrets.token_urlsafe(32)}\n")
+    write_private(home.config, text)
+    return home
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a new file that only its owner can read, durably; an old one is replaced in one step."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def parse_config(text: str, *, source: str) -> Config:
+    """Reads `walletgate.toml`.
+
+    Raises:
+        ConfigError: `config_invalid`, with file and key.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _invalid(source, "", f"not TOML: {error}") from None
+    _check_keys(document, _KEYS, source, "")
+    name = document.get("name")
+    if not isinstance(name, str) or not is_origin(name):
+        raise _invalid(source, "name", "must be 1 to 255 visible characters without spaces or +")
+    host, port = _listen(document.get("listen", DEFAULT_LISTEN), source)
+    poll_s = document.get("poll_s", 1)
+    if isinstance(poll_s, bool) or not isinstance(poll_s, int | float) or not 0.05 <= poll_s <= 600:
+        raise _invalid(source, "poll_s", "must be seconds between 0.05 and 600")
+    chains = document.get("chains")
+    if not isinstance(chains, dict) or not chains:
+        raise _invalid(source, "chains", "at least one [chains.NAME] with a url is needed")
+    read = tuple(_chain(key, value, source) for key, value in chains.items())
+    if len({chain.chain_id for chain in read}) != len(read):
+        raise _invalid(source, "chains", "two of them have the same id")
+    return Config(name, host, port, read, float(poll_s))
+
+
+def _chain(name: str, body: object, source: str) -> ChainConfig:
+    where = f"chains.{name}"
+    if not isinstance(body, dict):
+        raise _invalid(source, where, "must be a table with a url")
+    _check_keys(body, _CHAIN_KEYS, source, where)
+    known = CHAINS.get(name, (None, ""))[0]
+    chain_id = body.get("id", known)
+    if isinstance(chain_id, bool) or not isinstance(chain_id, int) or not 0 < chain_id < 2**53:
+        raise _invalid(source, f"{where}.id", "a chain that is not in the built-in table needs its id")
+    if known is not None and chain_id != known:
+        raise _invalid(source, f"{where}.id", f"{name} is chain {known}")
+    url, confirmations = body.get("url"), body.get("confirmations", 1)
+    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+        raise _invalid(source, f"{where}.url", "must be an http or https URL")
+    if isinstance(confirmations, bool) or not isinstance(confirmations, int) or not 1 <= confirmations <= 10_000:
+        raise _invalid(source, f"{where}.confirmations", "must be blocks between 1 and 10000")
+    return ChainConfig(name, chain_id, url, confirmations)
+
+
+def _listen(value: object, source: str) -> tuple[str, int]:
+    host, _, port = str(value).rpartition(":")
+    if not isinstance(value, str) or not host or not port.isdigit() or int(port) > 65_535:
+        raise _invalid(source, "listen", "must be HOST:PORT")
+    return host, int(port)
+
+
+def _check_keys(body: Mapping[str, Any], known: tuple[str, ...], source: str, where: str) -> None:
+    for key in body:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+            raise _invalid(source, f"{where}.{key}".lstrip("."), f"is not a key here{hint}")
+
+
+def _invalid(source: str, key: str, problem: str) -> ConfigError:
+    place = f"{source}: {key}" if key else source
+    return ConfigError(f"{place} {problem}", data={"file": source, "key": key})

@@ -1,0 +1,253 @@
+"""The operator API, on a socket of its own.
+
+    GET  /v1/status                  the gate, its wallets, grants, limits, freezes, chains
+    GET  /v1/requests                ?status=…&limit=…, newest first      GET /v1/requests/{id}
+    GET  /v1/policies/{hash}         a policy's text
+    GET  /v1/log                     ?start=…&stop=… entries as they were hashed, with a fresh checkpoint
+    POST /v1/approvals               {"word": …, "signature", "reason"}: a yes or no, signed (EIP-712)
+    POST /v1/commands                {"word": …, "body", "signature"}: any other change, signed (EIP-712)
+
+Reading takes the operator token, which changes nothing. Every change takes an operator's signature over exactly
+that change. A grant token is worth nothing here; trying one is recorded.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from walletgate.audit.entry import parse_entry
+from walletgate.encoding import checksum_address, parse_hex, to_hex
+from walletgate.errors import AuthenticationError, ChainError, InvalidRequestError, SignerError, WalletGateError
+from walletgate.gate import ApprovalWord, CommandWord, Gate, Operations, SignedApproval, SignedCommand
+from walletgate.gate.checkpoints import Checkpoints
+from walletgate.gate.judging import used_without
+from walletgate.policy import Scope, headroom
+from walletgate.server.api import http_status, respond
+from walletgate.server.node import bearer
+from walletgate.server.views import error_view, limit_view, operator_view
+from walletgate.server.wire import read_body, read_object
+from walletgate.store import Grant
+from walletgate.types import Hash32, Status
+
+ENTRIES_MAX = 10_000
+
+Handler = Callable[[web.Request], Awaitable[dict[str, Any]]]
+OpenKeystore = Callable[[Path], Awaitable[object]]
+
+
+class OperatorApi:
+    """Serves operators of one gate."""
+
+    def __init__(
+        self, gate: Gate, operations: Operations, checkpoints: Checkpoints, *, name: str, token: str,
+        open_keystore: OpenKeystore,
+    ) -> None:  # fmt: skip
+        self._gate = gate
+        self._operations = operations
+        self._checkpoints = checkpoints
+        self._name = name
+        self._token = token
+        self._open_keystore = open_keystore
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where the API listens."""
+        return [
+            web.get("/v1/status", self._guard(self._status)),
+            web.get("/v1/requests", self._guard(self._requests)),
+            web.get("/v1/requests/{id}", self._guard(self._request)),
+            web.get("/v1/policies/{hash}", self._guard(self._policy)),
+            web.get("/v1/log", self._guard(self._log)),
+            web.post("/v1/approvals", self._guard(self._approve)),
+            web.post("/v1/commands", self._guard(self._command)),
+        ]
+
+    def _guard(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def guarded(request: web.Request) -> web.Response:
+            try:
+                await self._check_token(request)
+                return respond(await handler(request))
+            except WalletGateError as error:
+                return respond(error_view(error), status=http_status(error))
+
+        return guarded
+
+    async def _check_token(self, request: web.Request) -> None:
+        token = ""
+        try:
+            token = bearer(request)
+            if hmac.compare_digest(token.encode(), self._token.encode()):
+                return
+            code = "wrong_endpoint" if token.startswith("wg_grant_") else "token_unknown"
+            raise AuthenticationError("this token does not open the operators' endpoint", code=code)
+        except AuthenticationError as error:
+            await self._gate.refuse(self._session_of(token), error, surface="operator", method=request.path[:64])
+            raise
+
+    def _session_of(self, token: str) -> Any:
+        """Whose grant token was tried here, for the record."""
+        try:
+            return self._gate.session(self._gate.authenticate(token))
+        except WalletGateError:
+            return None
+
+    async def _status(self, _http: web.Request) -> dict[str, Any]:
+        state = self._gate.state
+        return {
+            "gate": self._name,
+            "now_ms": self._gate.now_ms(),
+            "log": {"size": self._gate.store.log_size, "root": to_hex(self._gate.store.log_root())},
+            "chains": [await self._chain_status(chain_id) for chain_id in self._gate.chains],
+            "wallets": [
+                {"name": w.name, "address": checksum_address(w.address), "keystore": w.keystore}
+                for w in state.wallets.values()
+            ],
+            "operators": [
+                {"name": o.name, "address": checksum_address(o.address), "removed_ms": o.removed_ms}
+                for o in state.operators.values()
+            ],
+            "grants": [self._grant_status(grant) for grant in state.grants.values()],
+            "freezes": [
+                {"scope": f.scope, "operator": f.operator, "reason": f.reason, "at_ms": f.at_ms}
+                for f in state.freezes.values()
+            ],
+            "open": {
+                status.value: sum(request.status is status for request in state.requests.values())
+                for status in (Status.AWAITING_APPROVAL, Status.SIGNED, Status.BROADCAST)
+            },
+        }
+
+    def _grant_status(self, grant: Grant) -> dict[str, Any]:
+        state, now_ms = self._gate.state, self._gate.now_ms()
+        policy = state.policies[grant.policy]
+        limits = []
+        if grant.revoked_ms is None:
+            for chain_id in sorted(policy.chain_ids):
+                scope = Scope(grant.id, grant.team, grant.wallet, chain_id)
+                limits += [limit_view(limit) for limit in headroom(policy, scope, used_without(state, (), now_ms))]
+        return {
+            "id": grant.id,
+            "agent": grant.agent,
+            "team": grant.team,
+            "wallet": checksum_address(grant.wallet),
+            "policy": {"name": policy.name, "hash": to_hex(policy.hash)},
+            "created_ms": grant.created_ms,
+            "expires_ms": grant.expires_ms,
+            "revoked_ms": grant.revoked_ms,
+            "limits": limits,
+        }
+
+    async def _chain_status(self, chain_id: int) -> dict[str, Any]:
+        try:
+            head = await self._gate.chains[chain_id].block_number()
+        except ChainError as error:
+            return {"chain_id": chain_id, "head": None, "problem": error.code}
+        return {"chain_id": chain_id, "head": head, "problem": None}
+
+    async def _requests(self, http: web.Request) -> dict[str, Any]:
+        wanted, limit = http.query.get("status"), http.query.get("limit", "50")
+        if wanted is not None and wanted not in [s.value for s in Status]:
+            raise InvalidRequestError("there is no such status", code="bad_status")
+        if not limit.isascii() or not limit.isdigit():
+            raise InvalidRequestError("limit must be a number", code="bad_limit")
+        found = self._gate.store.recent_requests(limit=int(limit), status=Status(wanted) if wanted else None)
+        state, store = self._gate.state, self._gate.store
+        return {"requests": [operator_view(request, state, store.approvals(request.id)) for request in found]}
+
+    async def _request(self, http: web.Request) -> dict[str, Any]:
+        request = self._gate.find(http.match_info["id"])
+        if request is None:
+            raise InvalidRequestError("there is no such request", code="request_unknown")
+        return {"request": operator_view(request, self._gate.state, self._gate.store.approvals(request.id))}
+
+    async def _policy(self, http: web.Request) -> dict[str, Any]:
+        wanted = Hash32(parse_hex(http.match_info["hash"], where="hash", size_bytes=32))
+        policy = self._gate.state.policies.get(wanted)
+        if policy is None:
+            raise InvalidRequestError("there is no such policy", code="policy_unknown")
+        return {"name": policy.name, "hash": to_hex(policy.hash), "text": policy.text}
+
+    async def _log(self, http: web.Request) -> dict[str, Any]:
+        bounds = [http.query.get("start", "0"), http.query.get("stop", str(2**53))]
+        if not all(bound.isascii() and bound.isdigit() for bound in bounds):
+            raise InvalidRequestError("start and stop must be numbers", code="bad_range")
+        start, stop = int(bounds[0]), min(int(bounds[1]), int(bounds[0]) + ENTRIES_MAX, 2**62)
+        rows = [parse_entry(entry) for _, _, entry in self._gate.store.entries(start, stop)]
+        return {"entries": rows, "checkpoint": self._checkpoints.sign(self._gate.now_ms())}
+
+    async def _approve(self, http: web.Request) -> dict[str, Any]:
+        body = read_object(await read_body(http))
+        word = _object(body, "word")
+        signed = SignedApproval(
+            ApprovalWord(
+                request=_text(word, "request"),
+                approve=word.get("approve") is True,
+                request_digest=_hash(word, "request_digest"),
+                effects_digest=_hash(word, "effects_digest"),
+                policy=_hash(word, "policy"),
+                expires=_number(word, "expires"),
+            ),
+            parse_hex(body.get("signature"), where="signature"),
+            str(body.get("reason") or "")[:500],
+        )
+        request = await self._operations.decide(signed)
+        if request.status is Status.SIGNED and request.raw is not None:
+            await self._gate.broadcaster.first_answer(request.id, 2.0)
+            request = self._gate.find(request.id) or request
+        return {"request": operator_view(request, self._gate.state, self._gate.store.approvals(request.id))}
+
+    async def _command(self, http: web.Request) -> dict[str, Any]:
+        body = read_object(await read_body(http))
+        word = _object(body, "word")
+        signed = SignedCommand(
+            CommandWord(
+                action=_text(word, "action"),
+                payload=_hash(word, "payload"),
+                nonce=_hash(word, "nonce"),
+                expires=_number(word, "expires"),
+            ),
+            _text(body, "body").encode(),
+            parse_hex(body.get("signature"), where="signature"),
+        )
+        answer = await self._operations.command(signed)
+        if signed.word.action == "wallet.add":
+            answer["opened"] = await self._open(answer["name"])
+        return answer
+
+    async def _open(self, wallet: str) -> bool:
+        """Whether the signer could open the new wallet's keystore with the passphrase it was started with."""
+        keystore = next(w.keystore for w in self._gate.state.wallets.values() if w.name == wallet)
+        try:
+            await self._open_keystore(Path(keystore))
+        except SignerError:
+            return False
+        return True
+
+
+def _object(body: Mapping[str, object], key: str) -> Mapping[str, object]:
+    value = body.get(key)
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"{key} must be an object", code="bad_shape")
+    return value
+
+
+def _text(body: Mapping[str, object], key: str) -> str:
+    value = body.get(key)
+    if not isinstance(value, str):
+        raise InvalidRequestError(f"{key} must be text", code="bad_shape")
+    return value
+
+
+def _number(body: Mapping[str, object], key: str) -> int:
+    value = body.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
+        raise InvalidRequestError(f"{key} must be a whole number", code="bad_shape")
+    return value
+
+
+def _hash(body: Mapping[str, object], key: str) -> Hash32:
+    return Hash32(parse_hex(body.get(key), where=key, size_bytes=32))

@@ -1,0 +1,86 @@
+"""Requests as agents and operators see them: plain JSON, decoded facts first, foreign text made harmless."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from walletgate.encoding import checksum_address, printable, to_hex
+from walletgate.errors import WalletGateError
+from walletgate.gate.state import State
+from walletgate.policy import LimitStatus
+from walletgate.store import Approval, Request
+
+
+def agent_view(request: Request) -> dict[str, Any]:
+    """A request as its own agent sees it. The raw transaction is shown only where the agent is to send it."""
+    decision, stored = json.loads(request.decision), json.loads(request.payload)
+    view: dict[str, Any] = {
+        "id": request.client_id,
+        "request_id": request.id,
+        "status": request.status.value,
+        "wallet": checksum_address(request.wallet),
+        "chain_id": request.chain_id,
+        "decision": {"outcome": decision["outcome"], "reasons": decision["reasons"]},
+        "effects": decision["words"],
+        "created_ms": request.created_ms,
+        "expires_at": None if request.expires_ms is None else request.expires_ms // 1000,
+    }
+    if request.nonce is not None:
+        view["nonce"] = request.nonce
+    if request.tx_hash is not None:
+        view["tx_hash"] = to_hex(request.tx_hash)
+    if request.raw is not None and stored["release_raw"]:
+        view["raw"] = to_hex(request.raw)
+    if request.signature is not None:
+        view["signature"] = to_hex(request.signature)
+    if request.outcome is not None:
+        view["receipt" if "block" in request.outcome else "problem"] = json.loads(request.outcome)
+    return view
+
+
+def operator_view(request: Request, state: State, approvals: list[Approval]) -> dict[str, Any]:
+    """A request with everything an operator needs to decide, and to see what was decided."""
+    decision, stored = json.loads(request.decision), json.loads(request.payload)
+    grant = state.grants[request.grant_id]
+    wallet = state.wallets.get(request.wallet)
+    return {
+        **agent_view(request),
+        "agent": grant.agent,
+        "grant": grant.id,
+        "wallet_name": wallet.name if wallet is not None else None,
+        "method": request.kind,
+        "surface": request.surface,
+        "policy": to_hex(request.policy),
+        "policy_name": state.policies[request.policy].name,
+        "digest": to_hex(request.digest),
+        "effects_digest": decision["effects_digest"],
+        "effects_data": decision["effects"],
+        "needs": decision["approvals"],
+        "approvals": [
+            {
+                "operator": a.operator, "approved": a.approved, "at_ms": a.at_ms, "reason": printable(a.reason),
+                "expires_ms": a.expires_ms,
+            }
+            for a in approvals
+        ],
+        "payload": stored["payload"],
+        "memo": printable(stored["memo"]),
+        "trace": {key: printable(str(value)) for key, value in stored["trace"].items()},
+        "updated_ms": request.updated_ms,
+    }  # fmt: skip
+
+
+def limit_view(limit: LimitStatus) -> dict[str, Any]:
+    """One limit with what is left of it, amounts as text."""
+    return {
+        name: str(value) if isinstance(value, int) and name in ("limit", "used", "available") else value
+        for name in LimitStatus.__slots__
+        if (value := getattr(limit, name)) is None or isinstance(value, str | int)
+    }
+
+
+def error_view(error: WalletGateError) -> dict[str, Any]:
+    """An error as it goes over the wire."""
+    body = {"code": error.code, "detail": error.detail, "data": dict(error.data), "retryable": error.retryable}
+    return {"error": body}
