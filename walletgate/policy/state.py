@@ -1,0 +1,65 @@
+"""One judgement under way: the case, what has been found so far, and what is to be booked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from walletgate.policy.case import Case
+from walletgate.policy.document import Policy
+from walletgate.policy.model import Rule
+from walletgate.policy.schedule import within
+from walletgate.types import Address, ApprovalTerms, Asset, Reason
+
+
+class Flow(NamedTuple):
+    """One amount that leaves: to whom, and through which contract."""
+
+    asset: Asset
+    amount: int
+    recipient: Address
+    contract: Address | None
+
+
+class Grant(NamedTuple):
+    """A call or signature that a rule permitted, and what that rule lets it do from there on down."""
+
+    path: str
+    rule: Rule
+
+
+@dataclass(slots=True)
+class Judging:
+    """The working state; `own` are the wallet and the policy's accounts."""
+
+    policy: Policy
+    case: Case
+    own: frozenset[Address]
+    now_s: int
+    denials: list[Reason] = field(default_factory=list)
+    asks: list[Reason] = field(default_factory=list)
+    permits: list[Reason] = field(default_factory=list)
+    terms: list[ApprovalTerms] = field(default_factory=list)
+    grants: list[Grant] = field(default_factory=list)
+    flows: list[Flow] = field(default_factory=list)
+    fees: dict[int, int] = field(default_factory=dict)
+    """By chain id."""
+    fee_bips: dict[Address, int] = field(default_factory=dict)
+    allowances: dict[tuple[Asset, Address, Address], int] = field(default_factory=dict)
+
+    def is_active(self, rule: Rule) -> bool:
+        """Whether the rule holds now."""
+        return (rule.expires_at is None or self.now_s < rule.expires_at) and (
+            rule.hours is None or within(rule.hours, self.now_s)
+        )
+
+    def grants_at(self, path: str) -> list[Rule]:
+        """The rules of permitted calls and signatures that the effect at `path` is part of."""
+        return [grant.rule for grant in self.grants if is_below(path, grant.path)]
+
+
+def is_below(path: str, ancestor: str) -> bool:
+    """Whether `path` is `ancestor` or something inside it."""
+    if not ancestor or path == ancestor:
+        return True
+    return path.startswith(ancestor) and path[len(ancestor)] in ".["

@@ -1,0 +1,252 @@
+"""A policy, a decision and an effect in plain English, for people who decide.
+
+Every name is the operator's own word or the address itself, every amount is in human units, and text that came
+from outside is shown escaped, in quotes and after the decoded facts. The sentences say what is true and leave
+nothing out that widens: what counts against no limit, what has no end, what reaches anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+from walletgate.encoding import checksum_address, printable, to_hex
+from walletgate.policy.document import Policy
+from walletgate.policy.model import Limit
+from walletgate.policy.names import chain_name
+from walletgate.policy.naming import address_name, amount_text, asset_name, duration_text, moment_text
+from walletgate.policy.words_rules import (
+    approve_sentence,
+    cooldown_sentence,
+    forbid_sentence,
+    limit_sentence,
+    permit_sentence,
+)
+from walletgate.types import (
+    NATIVE,
+    UINT256_MAX,
+    ZERO_ADDRESS,
+    Address,
+    AdminChange,
+    Allowance,
+    Asset,
+    Call,
+    Decision,
+    Delegation,
+    Deployment,
+    Effect,
+    Fee,
+    FeeShare,
+    Login,
+    Measure,
+    MessageSignature,
+    NftApproval,
+    NftTransfer,
+    Opaque,
+    OperatorApproval,
+    Outcome,
+    Reason,
+    Receive,
+    Redirect,
+    TrailingBytes,
+    Transfer,
+    TypedSignature,
+)
+
+UINT160_MAX = 2**160 - 1
+
+
+def show(policy: Policy) -> list[str]:
+    """The policy as sentences, in the order in which they matter: bounds, then what may be done."""
+    terms = policy.terms
+    chains = _listed(sorted(chain_name(chain_id) for chain_id in terms.chain_ids))
+    lines = [f"Policy {terms.name!r} is for {chains}. What it does not permit is refused."]
+    if terms.expires_at is not None:
+        lines.append(f"It ends at {moment_text(terms.expires_at)} and refuses everything from then on.")
+    if terms.accounts:
+        names = _listed(sorted(address_name(policy, account) for account in terms.accounts))
+        lines.append(f"{names} counts as the wallet itself.")
+    lines += [f"Never: {forbid_sentence(policy, rule)}." for rule in sorted(terms.forbids, key=lambda r: r.name)]
+    lines += [f"Never: {cooldown_sentence(policy, each)}." for each in terms.cooldowns]
+    lines += [f"At most: {limit_sentence(policy, limit)}." for limit in sorted(terms.limits, key=_limit_order)]
+    if terms.gas_max is not None:
+        lines.append(f"At most: {terms.gas_max} gas in a transaction.")
+    lines += [
+        f"May {permit_sentence(policy, rule)} ({rule.name!r})." for rule in sorted(terms.permits, key=lambda r: r.name)
+    ]
+    lines += [
+        f"Asks a human {approve_sentence(policy, rule)}." for rule in sorted(terms.approves, key=lambda r: r.name)
+    ]
+    lines += _swap_lines(policy)
+    if terms.require_expect:
+        lines.append("The agent must say beforehand which asset and how much it expects to leave.")
+    return lines
+
+
+def _limit_order(limit: Limit) -> tuple[int, str, str]:
+    """Amounts first, then currencies, fees and counts; the widest scope of each first."""
+    return list(Measure).index(limit.measure), limit.scope.value, limit.name
+
+
+def _swap_lines(policy: Policy) -> list[str]:
+    swap, index = policy.terms.swap, policy.index
+    if not any(getattr(rule.match, "spend", None) for rule in policy.terms.permits):
+        return []
+    lines = []
+    if swap.to.anyone:
+        lines.append("Proceeds of swaps and orders may go to anybody.")
+    elif swap.to.members or swap.to.pinned:
+        ends = swap.to.members | {address for _, address in swap.to.pinned}
+        names = _listed(sorted(index.address_names.get(end, checksum_address(end)) for end in ends))
+        lines.append(f"Proceeds of swaps and orders may go to {names}{' or the wallet' if swap.to.own else ''}.")
+    else:
+        lines.append("Proceeds of swaps and orders go to the wallet itself.")
+    if not swap.min_out:
+        lines.append("Swaps may have no minimum at all.")
+    if swap.deadline_max_s is not None:
+        lines.append(f"A swap's deadline is at most {duration_text(swap.deadline_max_s)} away.")
+    for (sold, bought), (numerator, denominator) in sorted(swap.floors.items(), key=str):
+        rate = f"{numerator}/{denominator} base units of {asset_name(policy, bought)}"
+        lines.append(
+            f"Sells {asset_name(policy, sold)} for {asset_name(policy, bought)} at no less than {rate} a unit."
+        )
+    return lines
+
+
+# --- decisions -------------------------------------------------------------------------------------
+
+
+def explain(decision: Decision, policy: Policy) -> list[str]:
+    """The decision as lines: the outcome, then each reason with its rule, and what would lift it."""
+    match decision.outcome:
+        case Outcome.DENY:
+            lines = ["Denied."]
+        case Outcome.REQUIRE_APPROVAL:
+            lines = ["Needs approval."]
+        case Outcome.ALLOW:
+            lines = ["Allowed."]
+        case _:
+            assert_never(decision.outcome)
+    lines += [_reason_line(reason) for reason in decision.reasons]
+    for terms in decision.approvals:
+        people = f" of {_listed(terms.of)}" if terms.of else " of the operators"
+        number = "one" if terms.quorum == 1 else str(terms.quorum)
+        lines.append(f"- {terms.rule!r}: {number}{people} must approve within {duration_text(terms.within_s)}.")
+    if decision.policy_hash != policy.hash:
+        lines.append(f"- decided under another policy, {to_hex(decision.policy_hash)}")
+    return lines
+
+
+def _reason_line(reason: Reason) -> str:
+    rule = f" (rule {reason.rule!r})" if reason.rule is not None and repr(reason.rule) not in reason.text else ""
+    path = f" at {printable(reason.path)}" if reason.path else ""
+    return f"- {reason.text}{rule}{path} [{reason.code}]"
+
+
+# --- effects ---------------------------------------------------------------------------------------
+
+
+def describe(  # noqa: C901, PLR0911, PLR0912 - one arm for each kind of effect
+    effect: Effect, policy: Policy
+) -> str:
+    """What the effect does, as the rest of a sentence that begins with "it"."""
+
+    def who(address: Address) -> str:
+        return address_name(policy, address)
+
+    match effect:
+        case Transfer():
+            return _transfer(effect, policy)
+        case Allowance():
+            return _allowance(effect, policy)
+        case NftTransfer():
+            price = "" if effect.price is None else f" for at least {_wei(policy, effect.collection, effect.price)}"
+            token = f"token {effect.token_id} of {who(effect.collection.address)}"
+            many = "" if effect.amount == 1 else f"{effect.amount} of "
+            return f"gives {many}{token} to {who(effect.recipient)}{price}"
+        case NftApproval():
+            token = f"token {effect.token_id} of {who(effect.collection.address)}"
+            if effect.spender == ZERO_ADDRESS:
+                return f"takes back the approval of {token}"
+            return f"lets {who(effect.spender)} take {token}"
+        case OperatorApproval():
+            if effect.approved:
+                return f"lets {who(effect.operator)} take everything in {who(effect.contract.address)}"
+            return f"takes back {who(effect.operator)}'s power over {who(effect.contract.address)}"
+        case Call():
+            delegate = ", as the wallet's own code," if effect.delegate else ""
+            return f"calls {printable(effect.signature)}{delegate} on {who(effect.to)}"
+        case Receive():
+            return _receive(effect, policy)
+        case Redirect():
+            return f"sends {printable(effect.what)} to {who(effect.recipient)}"
+        case FeeShare():
+            return f"gives {who(effect.recipient)} {effect.bips} of 10,000 of the proceeds"
+        case Delegation():
+            chain = " on every chain" if effect.chain_id == 0 else ""
+            return f"hands {printable(effect.kind)} to {who(effect.delegate)}{chain}"
+        case AdminChange():
+            subject = "" if effect.subject is None else f" in favour of {who(effect.subject)}"
+            return f"does {printable(effect.action)} on {who(effect.contract.address)}{subject}"
+        case Deployment():
+            value = amount_text(policy, Asset(effect.chain_id, NATIVE), effect.value)
+            return f"creates a contract with {value} and code {to_hex(effect.init_code_hash)}"
+        case TypedSignature():
+            return f"signs {printable(effect.primary_type)} for {who(effect.contract)}{_until(effect.valid_until)}"
+        case Login():
+            return f'logs in at "{printable(effect.domain)}"{_until(effect.expires_at)}'
+        case MessageSignature():
+            return f'signs the text "{printable(effect.text)}"'
+        case TrailingBytes():
+            return f"carries {effect.size_bytes} more bytes than its function takes"
+        case Fee():
+            return f"costs at most {amount_text(policy, Asset(effect.chain_id, NATIVE), effect.amount)} in fees"
+        case Opaque():
+            target = "" if effect.target is None else f" on {who(effect.target)}"
+            return f"does something that is not understood{target}: {effect.code} ({printable(effect.detail)})"
+        case _:
+            assert_never(effect)
+
+
+def _transfer(effect: Transfer, policy: Policy) -> str:
+    paid = amount_text(policy, effect.asset, effect.amount)
+    if effect.recipient == ZERO_ADDRESS:
+        return f"destroys {paid}"
+    via = effect.via
+    if via is not None and via == effect.recipient:
+        return f"lets {address_name(policy, via)} take {paid} now"
+    through = f" through {address_name(policy, via)}" if via is not None else ""
+    return f"pays {paid} to {address_name(policy, effect.recipient)}{through}"
+
+
+def _allowance(effect: Allowance, policy: Policy) -> str:
+    spender = address_name(policy, effect.spender)
+    if effect.amount == 0 and not effect.added:
+        return f"no longer lets {spender} spend {asset_name(policy, effect.asset)}"
+    amount = UINT256_MAX if effect.amount >= UINT160_MAX else effect.amount
+    more = " more" if effect.added else ""
+    return f"lets {spender} spend {amount_text(policy, effect.asset, amount)}{more}{_until(effect.expires_at)}"
+
+
+def _receive(effect: Receive, policy: Policy) -> str:
+    recipient = address_name(policy, effect.recipient)
+    what = (
+        f"{effect.min_amount} base units of something"
+        if effect.asset is None
+        else amount_text(policy, effect.asset, effect.min_amount)
+    )
+    sold = "" if effect.sold is None else f" for {amount_text(policy, effect.sold, effect.sold_amount)}"
+    return f"brings {recipient} at least {what}{sold}"
+
+
+def _wei(policy: Policy, collection: Asset, amount: int) -> str:
+    return amount_text(policy, Asset(collection.chain_id, NATIVE), amount)
+
+
+def _until(moment: int | None) -> str:
+    return "" if moment is None else f" until {moment_text(moment)}"
+
+
+def _listed(words: Sequence[str] | Iterable[str]) -> str:
+    found = list(words)
+    return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} or {found[-1]}"
