@@ -2,7 +2,8 @@
 
 `Chain` is what the gate needs of a chain; `NodeChain` speaks JSON-RPC (execution-apis) to one endpoint over one
 pooled session. The chain id is checked against the operator's before anything else is believed; hashes are
-computed here and never taken from an answer; signing methods do not exist on this side.
+computed here and never taken from an answer; signing methods do not exist on this side. Answers are read with a
+parser that bounds nesting by itself, because the interpreter's own bound may have been lifted by a library.
 
 *Refused* and *unknown* are different: a node that says no to raw bytes raises `broadcast_rejected`; a node that
 does not answer raises `broadcast_uncertain`, and then the bytes may be out there.
@@ -11,7 +12,6 @@ does not answer raises `broadcast_uncertain`, and then the bytes may be out ther
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from itertools import count
 from typing import Protocol
 
 import aiohttp
+import orjson
 
 from walletgate.encoding import checksum_address, to_hex
 from walletgate.errors import ChainError
@@ -232,8 +233,8 @@ def call_object(call: Transaction) -> dict[str, object]:
 
 def _result(method: str, text: bytes) -> object:
     try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
+        answer = orjson.loads(text)
+    except orjson.JSONDecodeError:
         raise ChainError(f"{method}: the node's answer is not JSON", code="chain_answer_invalid") from None
     if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
         raise ChainError(f"{method}: the node's answer is not JSON-RPC", code="chain_answer_invalid")

@@ -103,6 +103,8 @@ def printable(text: str, *, length_max: int = 512) -> str:
     private use, surrogates, unassigned) become `\u{…}`, and what exceeds `length_max` characters is cut
     with a visible mark.
     """
+    if len(text) <= length_max and text.isascii() and text.isprintable() and "\\" not in text:
+        return text
     cut = text[:length_max]
     shown = "".join(c if _is_plain(c) else f"\\u{{{ord(c):x}}}" for c in cut)
     return shown if len(text) <= length_max else f"{shown}… ({len(text) - length_max} more characters)"

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Final
+from typing import Final, cast
 
 from walletgate.errors import AuditError
 from walletgate.types import Hash32
@@ -58,8 +58,8 @@ def leaf_hash(entry: bytes) -> Hash32:
 
 
 def leaf_hashes(entries: Iterable[bytes]) -> list[Hash32]:
-    """The hashes of many entries, without a call for each."""
-    return [Hash32(sha256(b"\x00" + entry).digest()) for entry in entries]
+    """The hashes of many entries, without a call for each (`Hash32()` is one, too)."""
+    return cast("list[Hash32]", [sha256(b"\x00" + entry).digest() for entry in entries])
 
 
 def node_hash(left: bytes, right: bytes) -> Hash32:
@@ -83,7 +83,8 @@ def extend(frontier: Frontier, leaves: Iterable[Hash32]) -> Frontier:
             nodes.insert(0, left.pop())
         if len(nodes) & 1:
             right.append(nodes.pop())
-        nodes = [Hash32(sha256(b"\x01" + a + b).digest()) for a, b in zip(nodes[::2], nodes[1::2], strict=True)]
+        pairs = zip(nodes[::2], nodes[1::2], strict=True)
+        nodes = cast("list[Hash32]", [sha256(b"\x01" + a + b).digest() for a, b in pairs])
         bits >>= 1
     return Frontier(size, (*left, *reversed(right)))
 

@@ -79,7 +79,7 @@ def _check_rows(rows: Sequence[Row], start: int, size: int, origin: str) -> list
         and list(seqs) == list(range(start, start + len(rows)))
         and list(stored) == leaves
         and b"\n".join(entries).count(log) == len(rows)
-        and all(_names_place(entry, index) for index, entry in enumerate(entries, start))
+        and all(map(_names_place, entries, seqs))
     ):
         return leaves
     for index, (row, leaf) in enumerate(zip(rows, leaves, strict=True), start):

@@ -17,13 +17,14 @@ from walletgate.encoding import printable, to_hex
 from walletgate.errors import ChainError, WalletGateError
 from walletgate.gate.codec import canonical
 from walletgate.gate.writer import Job
-from walletgate.signers import Authorization, Signature
+from walletgate.signers import Signature
 from walletgate.store import Request, Writer
 from walletgate.types import Address, Status
 
 if TYPE_CHECKING:
     from walletgate.gate.gate import Gate
 
+RETRY_S = 0.5
 RETRY_S_MAX = 30.0
 
 
@@ -36,6 +37,8 @@ class Broadcaster:
         self._workers: dict[tuple[Address, int], asyncio.Task[None]] = {}
         self._answers: dict[str, asyncio.Event] = {}
         self._queued: set[str] = set()
+        self._sent: list[Request] = []
+        self._noting: asyncio.Task[None] | None = None
 
     def enqueue(self, request: Request) -> None:
         """Has a signed transaction sent; one that is queued already stays where it is."""
@@ -62,6 +65,9 @@ class Broadcaster:
             worker.cancel()
         await asyncio.gather(*self._workers.values(), return_exceptions=True)
         self._workers.clear()
+        if self._noting is not None:
+            self._noting.cancel()
+            await asyncio.gather(self._noting, return_exceptions=True)
 
     @staticmethod
     def _is_released(request: Request) -> bool:
@@ -69,7 +75,7 @@ class Broadcaster:
 
     async def _work(self, key: tuple[Address, int]) -> None:
         queue, chain = self._queues[key], self._gate.chains.get(key[1])
-        pause_s = 0.5
+        pause_s = RETRY_S
         while chain is not None:
             nonce, request_id = await queue.get()
             request = self._gate.find(request_id)
@@ -86,10 +92,10 @@ class Broadcaster:
                 pause_s = min(2 * pause_s, RETRY_S_MAX)
                 queue.put_nowait((nonce, request_id))
                 continue
-            pause_s = 0.5
+            pause_s = RETRY_S
             self._gate.hook("after_broadcast")
             self._answered(request_id)
-            await self._note_sent(request)
+            self._note_sent(request)
             self._finish(request_id)
 
     def _answered(self, request_id: str) -> None:
@@ -102,19 +108,26 @@ class Broadcaster:
         self._answered(request_id)
         self._answers.pop(request_id, None)
 
-    async def _note_sent(self, request: Request) -> None:
-        def decide() -> Sequence[Authorization]:
-            return ()
+    def _note_sent(self, request: Request) -> None:
+        """Has it recorded that a node took the bytes; what is sent while a record waits joins it."""
+        self._sent.append(request)
+        if self._noting is None or self._noting.done():
+            self._noting = asyncio.create_task(self._record_sent())
 
-        def record(tx: Writer, _signatures: Sequence[Signature]) -> Request:
-            current = self._gate.find(request.id) or request
-            if current.status is not Status.SIGNED:
-                return current
-            tx.entry(Kind.TRANSACTION_BROADCAST, {"request": current.id, "tx": to_hex(current.tx_hash or b"")})
-            return self._gate.state.keep(tx.move_request(current, status=Status.BROADCAST, outcome=None))
+    async def _record_sent(self) -> None:
+        def record(tx: Writer, _signatures: Sequence[Signature]) -> None:
+            sent, self._sent = self._sent, []
+            for request in sent:
+                current = self._gate.find(request.id) or request
+                if current.status is Status.SIGNED:
+                    tx.entry(Kind.TRANSACTION_BROADCAST, {"request": current.id, "tx": to_hex(current.tx_hash or b"")})
+                    self._gate.state.keep(tx.move_request(current, status=Status.BROADCAST, outcome=None))
 
-        with contextlib.suppress(WalletGateError):
-            await self._gate.commits.submit(Job(decide, record, self._gate.noticed))
+        while self._sent:
+            try:
+                await self._gate.commits.submit(Job(tuple, record))
+            except WalletGateError:
+                await asyncio.sleep(RETRY_S)
 
     async def _note_failure(self, request: Request, error: ChainError) -> None:
         """Records the first failure of its kind, so that a node that is away does not fill the log."""

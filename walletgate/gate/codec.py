@@ -8,9 +8,11 @@ the effects that the operator was shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import orjson
@@ -49,53 +51,77 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 def canonical(value: object) -> bytes:
     """Canonical bytes of a plain JSON value."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return json_bytes(value)
 
 
-def plain(value: object) -> Any:  # noqa: PLR0911 - one line for each kind of value
+def json_bytes(value: object) -> bytes:
+    """JSON with sorted keys and integers of any size, as agents' typed data may hold; orjson ends at 64 bits."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def plain(value: object) -> Any:
     """`value` as plain JSON: dataclasses become objects, bytes hex, integers decimal text, enums their names."""
-    if value is None or (isinstance(value, bool | str) and not isinstance(value, Enum)):
-        return value
+    known = _PLAIN.get(type(value))
+    return known(value) if known is not None else _plain_other(value)
+
+
+def _plain_many(values: Iterable[object]) -> list[Any]:
+    return [plain(value) for value in values]
+
+
+def _plain_other(value: object) -> Any:
     if isinstance(value, Enum):
         return value.name.lower()
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, bytes):
-        return to_hex(value)
-    if is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    return [plain(item) for item in _items(value)]
-
-
-def _items(value: object) -> tuple[object, ...] | list[object]:
-    if isinstance(value, tuple | list):
-        return value
+    if is_dataclass(value):
+        return {name: plain(getattr(value, name)) for name in _field_names(type(value))}
     raise TypeError(f"{type(value).__name__} has no plain form")
+
+
+@cache
+def _field_names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+_PLAIN: Mapping[type, Callable[[Any], Any]] = {
+    type(None): lambda value: value,
+    bool: lambda value: value,
+    str: lambda value: value,
+    int: str,
+    bytes: to_hex,
+    tuple: _plain_many,
+    list: _plain_many,
+}
 
 
 def effect_json(effect: Effect) -> dict[str, Any]:
     """An effect under the name of its kind."""
-    body: dict[str, Any] = plain(effect)
-    return {"effect": type(effect).__name__, **body}
+    body: dict[str, Any] = _plain_other(effect)
+    body["effect"] = type(effect).__name__
+    return body
 
 
-def effects_digest(effects: tuple[Effect, ...]) -> Hash32:
-    """Names exactly these effects in this order."""
-    return Hash32(keccak256(canonical([effect_json(effect) for effect in effects])))
+def effects_text(effects: tuple[Effect, ...]) -> bytes:
+    """Exactly these effects in this order, canonically; their digest is its keccak-256."""
+    return canonical([effect_json(effect) for effect in effects])
+
+
+def payload_text(payload: Payload) -> bytes:
+    """What would be signed, but for the nonce, canonically; the request's digest is its keccak-256."""
+    return canonical(payload_json(payload))
 
 
 def payload_json(payload: Payload) -> dict[str, Any]:
     """A payload under the name of its kind. Typed data keeps its document as it was parsed."""
     if isinstance(payload, TypedData):
         return {"kind": "typed_data", "signer": to_hex(payload.signer), "document": payload.document}
-    return {"kind": _NAMES[type(payload)], **plain(payload)}
-
-
-def request_digest(payload: Payload) -> Hash32:
-    """Names what would be signed, but for the nonce."""
-    return Hash32(keccak256(canonical(payload_json(payload))))
+    body: dict[str, Any] = _plain_other(payload)
+    body["kind"] = _NAMES[type(payload)]
+    return body
 
 
 def transaction_from_json(body: Mapping[str, Any]) -> Transaction:
@@ -138,17 +164,19 @@ def payload_from_json(body: Mapping[str, Any]) -> Payload:
             raise ValueError(f"unknown payload kind {kind!r}")
 
 
-def decision_json(decision: Decision, effects: tuple[Effect, ...], words: list[str]) -> dict[str, Any]:
-    """A decision with the effects it is about, as stored with the request and shown to operators."""
-    return {
-        "outcome": decision.outcome.name.lower(),
-        "reasons": [plain(reason) for reason in decision.reasons],
-        "approvals": [plain(terms) for terms in decision.approvals],
-        "policy": to_hex(decision.policy_hash),
-        "effects": [effect_json(effect) for effect in effects],
-        "effects_digest": to_hex(effects_digest(effects)),
-        "words": words,
-    }
+def decision_text(decision: Decision, effects: bytes, words: list[str]) -> bytes:
+    """A decision with the effects it is about (`effects_text`), as stored with the request and shown to operators."""
+    return canonical(
+        {
+            "outcome": decision.outcome.name.lower(),
+            "reasons": _plain_many(decision.reasons),
+            "approvals": _plain_many(decision.approvals),
+            "policy": to_hex(decision.policy_hash),
+            "effects": orjson.Fragment(effects),
+            "effects_digest": to_hex(keccak256(effects)),
+            "words": words,
+        }
+    )
 
 
 def decision_from_json(body: Mapping[str, Any]) -> Decision:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib import metadata
 from typing import Any
+
+import orjson
 
 from walletgate.audit.entry import Json, Kind
 from walletgate.chain import Chain, NodeRefusedError
@@ -34,7 +35,7 @@ from walletgate.errors import (
 )  # fmt: skip
 from walletgate.gate.ask import Ask, Session
 from walletgate.gate.broadcast import Broadcaster
-from walletgate.gate.codec import canonical, decision_json, payload_json, plain, request_digest
+from walletgate.gate.codec import canonical, decision_text, effects_text, payload_text, plain
 from walletgate.gate.facts import gather
 from walletgate.gate.judging import (
     Fees,
@@ -318,7 +319,7 @@ class Gate:
         policy = self.state.policies[session.grant.policy]
         payload, early = await self._complete(session, ask, policy)
         if early is None and isinstance(payload, Transaction):
-            await self._know_nonce(session)
+            await self.know_nonce(session)
         facts = await self.facts(session, payload, policy)
         request_id = f"req_{secrets.token_hex(10)}"
         outcome: list[tuple[Judged, Policy, Authorization | None, int | None]] = []
@@ -362,7 +363,7 @@ class Gate:
         self._quotes[chain_id] = (self.now_ms(), fees)
         return fees
 
-    async def _know_nonce(self, session: Session) -> None:
+    async def know_nonce(self, session: Session) -> None:
         """Before the first use of a wallet on a chain: where its nonces stand, by the chain's own count."""
         wallet, chain_id = session.grant.wallet, session.chain_id
         if (wallet, chain_id) not in self.state.chain_counts:
@@ -440,10 +441,7 @@ class Gate:
                     "nonce_not_next", f"nonce {wanted} is not the next one, {expected}", None, wanted, expected, "nonce"
                 )
             )
-        waiting = sum(
-            r.grant_id == session.grant.id and r.status is Status.AWAITING_APPROVAL
-            for r in self.state.requests.values()
-        )
+        waiting = len(self.state.waiting.get(session.grant.id, ()))
         if waiting >= self.settings.pending_max:
             reasons.append(
                 Reason("approval_queue_full", "too many requests wait for operators", None, waiting,
@@ -457,6 +455,7 @@ class Gate:
     ) -> Request:  # fmt: skip
         judged, policy, authorization, nonce = outcome
         decision = judged.decision
+        payload_body, words = payload_text(payload), judged.words(policy)
         request = Request(
             id=request_id,
             grant_id=session.grant.id,
@@ -465,16 +464,16 @@ class Gate:
             kind=ask.method,
             body_hash=ask.body_hash,
             status=_FIRST_STATUS[decision.outcome],
-            payload=canonical(_stored(ask, payload)).decode(),
-            decision=canonical(decision_json(decision, judged.effects, judged.words(policy))).decode(),
+            payload=canonical(_stored(ask, payload_body)).decode(),
+            decision=decision_text(decision, effects_text(judged.effects), words).decode(),
             policy=decision.policy_hash,
-            digest=request_digest(payload),
+            digest=Hash32(keccak256(payload_body)),
             wallet=session.grant.wallet,
             chain_id=session.chain_id,
             created_ms=tx.now_ms,
             updated_ms=tx.now_ms,
         )
-        entry = _entry(request, session, ask, judged, request.decision)
+        entry = _entry(request, session, ask, judged, words)
         match decision.outcome:
             case Outcome.DENY:
                 tx.entry(Kind.REQUEST_DENIED, entry)
@@ -562,9 +561,9 @@ def _deadline_ms(effects: Sequence[Effect]) -> int | None:
     return max(known) * 1000 if known and len(known) == len(ends) else None
 
 
-def _stored(ask: Ask, payload: Payload) -> dict[str, Any]:
+def _stored(ask: Ask, payload: bytes) -> dict[str, Any]:
     return {
-        "payload": payload_json(payload),
+        "payload": orjson.Fragment(payload),
         "expect": plain(ask.expect),
         "memo": ask.memo,
         "release_raw": ask.release_raw,
@@ -572,7 +571,7 @@ def _stored(ask: Ask, payload: Payload) -> dict[str, Any]:
     }
 
 
-def _entry(request: Request, session: Session, ask: Ask, judged: Judged, decision: str) -> dict[str, Json]:
+def _entry(request: Request, session: Session, ask: Ask, judged: Judged, words: list[str]) -> dict[str, Json]:
     """What every entry about a new request says."""
     reasons = [
         {key: value for key, value in plain(reason).items() if value not in (None, "")}
@@ -590,12 +589,11 @@ def _entry(request: Request, session: Session, ask: Ask, judged: Judged, decisio
         "policy": to_hex(request.policy),
         "digest": to_hex(request.digest),
         "decision": judged.decision.outcome.name.lower(),
-        "decision_digest": to_hex(keccak256(decision.encode())),
+        "decision_digest": to_hex(keccak256(request.decision.encode())),
         "reasons": reasons,
     }
-    effects = json.loads(decision)["words"][:_WORDS_IN_ENTRY]
-    if effects:
-        body["effects"] = [printable(line, length_max=200) for line in effects]
+    if words:
+        body["effects"] = [printable(line, length_max=200) for line in words[:_WORDS_IN_ENTRY]]
     if ask.memo:
         body["memo"] = printable(ask.memo, length_max=200)
     if ask.trace:

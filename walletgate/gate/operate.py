@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from walletgate.audit.entry import Json, Kind
+from walletgate.effects.request import strict_json
 from walletgate.encoding import checksum_address, keccak256, parse_address, printable, to_hex
 from walletgate.errors import ApprovalError, ConflictError, InvalidRequestError, WalletGateError
 from walletgate.gate.ask import Session
@@ -26,7 +27,7 @@ from walletgate.gate.writer import Job
 from walletgate.policy import Facts, load
 from walletgate.signers import Authorization, Signature
 from walletgate.store import Approval, Freeze, Grant, Operator, PolicyText, Request, Wallet, Writer
-from walletgate.types import Address, ApprovalTerms, Expectation, Outcome, Payload, Status
+from walletgate.types import Address, ApprovalTerms, Expectation, Outcome, Payload, Status, Transaction
 
 if TYPE_CHECKING:
     from walletgate.gate.gate import Gate
@@ -104,7 +105,10 @@ class Operations:
         grant = self._gate.state.grants[request.grant_id]
         payload = payload_from_json(json.loads(request.payload)["payload"])
         policy = self._gate.state.policies[grant.policy]
-        return await self._gate.facts(Session(grant, request.chain_id), payload, policy)
+        session = Session(grant, request.chain_id)
+        if isinstance(payload, Transaction):
+            await self._gate.know_nonce(session)
+        return await self._gate.facts(session, payload, policy)
 
     def _verdict(self, signed: SignedApproval, facts: Facts) -> _Verdict:
         state, word, now_ms = self._gate.state, signed.word, self._gate.now_ms()
@@ -247,10 +251,10 @@ class Operations:
         word, now_ms = signed.word, self._gate.now_ms()
         if keccak256(signed.body) != word.payload:
             raise ApprovalError("the command's payload is not what was signed", code="payload_mismatch")
-        body = json.loads(signed.body)
+        address = recover_operator(word, signed.signature, gate=self._name)
+        body = strict_json(signed.body)
         if not isinstance(body, dict):
             raise InvalidRequestError("the command's payload is not an object", code="payload_invalid")
-        address = recover_operator(word, signed.signature, gate=self._name)
         if not now_ms < word.expires * 1000 <= now_ms + LIFETIME_MS_MAX:
             raise ApprovalError("the command has expired, or lives too long", code="command_expired")
         if word.nonce in self._gate.state.commands:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from eth_account.messages import encode_typed_data
-
+from walletgate.effects.typed import TypedDataError, parse
 from walletgate.errors import InvalidRequestError, InvariantViolation
 from walletgate.signers import PreimageKind, Signature
 from walletgate.signers.transactions import (
@@ -39,16 +38,15 @@ def preimage_of(payload: Payload, nonce: int | None) -> tuple[PreimageKind, byte
 
 
 def typed_data_preimage(payload: TypedData) -> bytes:
-    """0x19 0x01 ‖ domain separator ‖ struct hash (EIP-712).
+    """0x19 0x01 ‖ domain separator ‖ struct hash (EIP-712), by the same reading as the judge's.
 
     Raises:
         InvalidRequestError: `typed_data_invalid`.
     """
     try:
-        signable = encode_typed_data(full_message=dict(payload.document))
-    except (ValueError, TypeError, KeyError) as error:
+        return parse(payload.document).preimage
+    except TypedDataError as error:
         raise InvalidRequestError(f"the typed data cannot be hashed: {error}", code="typed_data_invalid") from None
-    return b"\x19\x01" + signable.header + signable.body
 
 
 def signed_bytes(transaction: Transaction, nonce: int, signature: Signature) -> bytes:

@@ -28,6 +28,7 @@ class State:
         self.nonces: dict[tuple[Address, int], int] = {}
         self.chain_counts: dict[tuple[Address, int], int] = {}
         self.requests: dict[str, Request] = {}
+        self.waiting: dict[str, set[str]] = {}
         self.commands: set[bytes] = set()
         self.claimed: set[str] = set()
         self.book = LimitBook(store.history)
@@ -39,7 +40,10 @@ class State:
         self.load_authority()
         self.claimed.clear()
         self.nonces = {**self.chain_counts, **store.nonces()}
-        self.requests = {request.id: request for request in store.open_requests()}
+        self.requests.clear()
+        self.waiting.clear()
+        for request in store.open_requests():
+            self.keep(request)
         self.book = LimitBook(store.history, first_id=store.next_movement_id(), open_movements=store.open_movements())
 
     def load_authority(self) -> None:
@@ -74,6 +78,8 @@ class State:
 
     def keep(self, request: Request) -> Request:
         """Remembers a request as it now is for as long as it can still move, and returns it."""
+        waits = self.waiting.setdefault(request.grant_id, set())
+        (waits.add if request.status is Status.AWAITING_APPROVAL else waits.discard)(request.id)
         settles = request.raw is not None or request.expires_ms is not None
         if request.status in FINAL or (request.status is Status.SIGNED and not settles):
             self.requests.pop(request.id, None)

@@ -58,14 +58,18 @@ class GroupCommit:
         self._reload = reload
         self._hook = hook
         self._queue: asyncio.Queue[Job[object]] = asyncio.Queue(QUEUE_MAX)
+        self._stopped = False
 
     async def submit(self, job: Job[T]) -> T:
         """Runs a job in the next batch and returns its result after the commit.
 
         Raises:
             GatePausedError: `busy`, when too many wait already.
+            StoreError: `gate_stopped`, after a broken promise; `commit_failed`.
             WalletGateError: what `decide` raised, or why the batch failed.
         """
+        if self._stopped:
+            raise StoreError("the gate has stopped", code="gate_stopped")
         try:
             self._queue.put_nowait(job)  # type: ignore[arg-type]
         except asyncio.QueueFull:
@@ -86,9 +90,17 @@ class GroupCommit:
                 for job in batch:
                     job.fail(failure)
             except BaseException:
-                for job in batch:
-                    job.fail(StoreError("the gate stopped", code="gate_stopped"))
+                self._stop(batch)
                 raise
+
+    def _stop(self, batch: list[Job[object]]) -> None:
+        """Answers everything that waits, and takes nothing more."""
+        self._stopped = True
+        waiting = [*batch]
+        while not self._queue.empty():
+            waiting.append(self._queue.get_nowait())
+        for job in waiting:
+            job.fail(StoreError("the gate has stopped", code="gate_stopped"))
 
     async def _commit(self, batch: list[Job[object]]) -> None:
         decided = []

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from walletgate.chain import NodeRefusedError
@@ -30,7 +29,7 @@ from walletgate.errors import (
     WalletGateError,
 )  # fmt: skip
 from walletgate.gate import Gate, Session
-from walletgate.gate.codec import plain
+from walletgate.gate.codec import canonical, plain
 from walletgate.server.node import bearer
 from walletgate.server.views import agent_view, error_view, limit_view
 from walletgate.server.wire import ask_of_api, client_id, read_body, read_object, trace_of
@@ -55,6 +54,7 @@ class AgentApi:
             web.delete("/v1/requests/{id}", self._guard(self._withdraw)),
             web.post("/v1/preview", self._guard(self._preview)),
             web.get("/v1/limits", self._guard(self._limits)),
+            web.route("*", "/{tail:.*}", self._guard(self._nothing)),
         ]
 
     def _guard(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -72,6 +72,11 @@ class AgentApi:
                 return respond(error_view(failure), status=http_status(failure))
 
         return guarded
+
+    async def _nothing(self, http: web.Request, _session: Session) -> dict[str, Any]:
+        """Everything else, such as the operators' own paths: refused like any request, and so recorded."""
+        place = printable(http.path, length_max=64)
+        raise InvalidRequestError(f"agents have no {http.method} {place}", code="endpoint_unknown")
 
     async def _submit(self, http: web.Request, session: Session) -> dict[str, Any]:
         body = read_object(await read_body(http))
@@ -120,7 +125,7 @@ class AgentApi:
 
 def respond(body: object, *, status: int = 200) -> web.Response:
     """A JSON answer."""
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
+    return web.Response(body=canonical(body), status=status, content_type="application/json")
 
 
 def http_status(error: WalletGateError) -> int:  # noqa: PLR0911 - one line for each kind of error
@@ -130,7 +135,7 @@ def http_status(error: WalletGateError) -> int:  # noqa: PLR0911 - one line for 
             return 401
         case InvalidRequestError(code="body_too_large"):
             return 413
-        case InvalidRequestError(code="request_unknown"):
+        case InvalidRequestError(code="request_unknown" | "endpoint_unknown"):
             return 404
         case InvalidRequestError():
             return 400

@@ -167,4 +167,5 @@ async def serve(home: Home, passphrase: str, *, ready: Callable[[str], None], ho
     failure = None if stop.is_set() or running.broken.cancelled() else running.broken.exception()
     await running.close()
     if not stop.is_set():
+        _LOG.error("the gate stopped itself", exc_info=failure)
         raise InvariantViolation("the gate stopped itself") from failure

@@ -17,10 +17,10 @@ client takes for an invitation to send again (EIP-1193, EIP-1474):
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from walletgate.chain import NodeRefusedError
@@ -28,6 +28,7 @@ from walletgate.effects.request import strict_json
 from walletgate.encoding import checksum_address, parse_address, parse_hex, printable, to_hex
 from walletgate.errors import AuthenticationError, ChainError, ConflictError, InvalidRequestError, WalletGateError
 from walletgate.gate import Gate, Session
+from walletgate.gate.codec import canonical
 from walletgate.server.views import agent_view
 from walletgate.server.wire import ask_of_rpc, client_id, fresh_id, read_body, trace_of
 from walletgate.store import Request
@@ -39,7 +40,7 @@ HOLD_S = 8.0
 HOLD_S_MAX = 300.0
 
 READS = frozenset({
-    "web3_clientVersion", "net_version", "eth_blockNumber", "eth_call", "eth_estimateGas", "eth_getBalance",
+    "web3_clientVersion", "eth_blockNumber", "eth_call", "eth_estimateGas", "eth_getBalance",
     "eth_getCode", "eth_getStorageAt", "eth_getTransactionCount", "eth_gasPrice", "eth_maxPriorityFeePerGas",
     "eth_feeHistory", "eth_getBlockByHash", "eth_getBlockByNumber", "eth_getTransactionByHash",
     "eth_getTransactionByBlockHashAndIndex", "eth_getTransactionByBlockNumberAndIndex", "eth_getTransactionReceipt",
@@ -158,13 +159,25 @@ class NodeEndpoint:
         else:
             request = await self._gate.submit(session, ask)
         if request.status is Status.AWAITING_APPROVAL:
-            self._joinable[place] = request.client_id
+            request = await self._join(session, place, request, joins=key_header is None)
             request = await self._gate.wait(request.id, _hold_s(http))
             if request.status is Status.SIGNED and request.raw is not None:
                 await self._gate.broadcaster.first_answer(request.id, HOLD_S)
         if request.status not in _OPEN:
             self._joinable.pop(place, None)
         return _result(request, method)
+
+    async def _join(self, session: Session, place: tuple[str, Hash32], request: Request, *, joins: bool) -> Request:
+        """The one request that waits for all who ask the same without a key, also where two asked at once."""
+        first = self._gate.of_client(session.grant.id, self._joinable.setdefault(place, request.client_id))
+        if first.id == request.id or not joins:
+            return request
+        if first.status is not Status.AWAITING_APPROVAL:
+            self._joinable[place] = request.client_id
+            return request
+        with contextlib.suppress(ConflictError):
+            await self._gate.withdraw(session, request.client_id)
+        return first
 
     async def _nonce(self, session: Session, params: Sequence[object]) -> object:
         """The gate's own next nonce for its own wallet, so that a client never works with a stale one."""
@@ -195,7 +208,7 @@ def bearer(request: web.Request) -> str:
         AuthenticationError: `token_missing`.
     """
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
-    if kind.lower() != "bearer" or not token:
+    if kind.lower() != "bearer" or not token or not token.isascii():
         raise AuthenticationError("no token: send Authorization: Bearer wg_grant_…", code="token_missing")
     return token.strip()
 
@@ -282,7 +295,7 @@ def _failure(call_id: object, error: RpcError) -> dict[str, Any]:
 
 
 def _respond(answer: object) -> web.Response:
-    return web.Response(body=orjson.dumps(answer), content_type="application/json")
+    return web.Response(body=canonical(answer), content_type="application/json")
 
 
 def _accounts(session: Session, _params: Sequence[object]) -> object:

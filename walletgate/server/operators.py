@@ -152,7 +152,7 @@ class OperatorApi:
         wanted, limit = http.query.get("status"), http.query.get("limit", "50")
         if wanted is not None and wanted not in [s.value for s in Status]:
             raise InvalidRequestError("there is no such status", code="bad_status")
-        if not limit.isascii() or not limit.isdigit():
+        if not _is_number(limit):
             raise InvalidRequestError("limit must be a number", code="bad_limit")
         found = self._gate.store.recent_requests(limit=int(limit), status=Status(wanted) if wanted else None)
         state, store = self._gate.state, self._gate.store
@@ -173,7 +173,7 @@ class OperatorApi:
 
     async def _log(self, http: web.Request) -> dict[str, Any]:
         bounds = [http.query.get("start", "0"), http.query.get("stop", str(2**53))]
-        if not all(bound.isascii() and bound.isdigit() for bound in bounds):
+        if not all(map(_is_number, bounds)):
             raise InvalidRequestError("start and stop must be numbers", code="bad_range")
         start, stop = int(bounds[0]), min(int(bounds[1]), int(bounds[0]) + ENTRIES_MAX, 2**62)
         rows = [parse_entry(entry) for _, _, entry in self._gate.store.entries(start, stop)]
@@ -226,6 +226,10 @@ class OperatorApi:
         except SignerError:
             return False
         return True
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 16
 
 
 def _object(body: Mapping[str, object], key: str) -> Mapping[str, object]:

@@ -22,7 +22,7 @@ from walletgate.effects.request import (
     parse_typed_data,
     strict_json,
 )  # fmt: skip
-from walletgate.encoding import parse_address, parse_hex
+from walletgate.encoding import parse_address, parse_hex, printable
 from walletgate.errors import InvalidRequestError
 from walletgate.gate import Ask
 from walletgate.gate.ask import CLIENT_ID_LENGTH_MAX, MEMO_LENGTH_MAX, Asked
@@ -78,7 +78,8 @@ def read_object(body: bytes) -> dict[str, object]:
 
 def trace_of(request: web.Request) -> dict[str, str]:
     """The agent's own trace context (W3C traceparent) and tool-call id, where it sends them."""
-    return {name: request.headers[name][:128] for name in _TRACE_HEADERS if name in request.headers}
+    found = {name: request.headers[name] for name in _TRACE_HEADERS if name in request.headers}
+    return {name: printable(text, length_max=128) for name, text in found.items()}
 
 
 def client_id(value: object) -> str:

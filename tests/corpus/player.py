@@ -1,0 +1,367 @@
+"""Plays neutral cases through a real gate: scratch store, real endpoints, real node client, fake chain and clock.
+
+A case's policy is translated, its history booked, its steps played, and its request sent as HTTP to the node
+endpoint; the verdict is what the agent gets to hear. Nothing here looks at expectations, titles or ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import coincurve
+from aiohttp import web
+from rich.console import Console
+
+from tests.corpus.neutral import neutral_effects
+from tests.corpus.translate import translate
+from tests.factories import ALICE, BOB, MALLORY, ORIGIN, Clock
+from tests.fake_node import node_app
+from tests.fakes import FakeChain
+from walletgate.chain import NodeChain
+from walletgate.cli.show import plain_request, request_panel
+from walletgate.encoding import keccak256, parse_address
+from walletgate.errors import WalletGateError
+from walletgate.gate import (
+    ApprovalWord,
+    CommandWord,
+    Gate,
+    Operations,
+    Settlement,
+    SignedApproval,
+    SignedCommand,
+    sign_word,
+)
+from walletgate.gate.codec import canonical
+from walletgate.gate.gate import token_hash
+from walletgate.limits import Movement, MovementState
+from walletgate.policy import load
+from walletgate.server.api import AgentApi
+from walletgate.server.node import NodeEndpoint
+from walletgate.server.views import operator_view
+from walletgate.signers import KeyRing, Seal
+from walletgate.signers.keystore import address_of
+from walletgate.store import Grant, Operator, PolicyText, Request, Store, Wallet
+from walletgate.types import NATIVE, Address, Asset, Booking, Hash32, Measure
+
+META = json.loads(Path(__file__).with_name("meta.json").read_text())
+KEYS = {name: bytes.fromhex(wallet["key"][2:]) for name, wallet in META["wallets"].items()}
+PEOPLE = {"alice": ALICE, "bob": BOB}
+Case = Mapping[str, Any]
+_META = ("approval_of_step", "idempotency_key", "credential", "actor", "headers", "reason")
+
+
+@dataclass
+class Verdict:
+    """What the agent was told, and what the gate saw."""
+
+    verdict: str
+    effects: list[dict[str, Any]] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    shown: str = ""
+
+
+class Player:
+    """One case on its own stage."""
+
+    def __init__(self, case: Case, folder: Path) -> None:
+        self.case = case
+        self.folder = folder
+        self.context = case["context"]
+        self.clock = Clock(int(self.context["now"]) * 1000)
+        self.chains = {
+            chain: FakeChain(chain_id=chain, starts=self._starts())
+            for chain in {*case["policy"]["chains"], self.context["chain"]}
+        }
+        self.asked: list[str | None] = []
+        self.taken: set[int] = set()
+        self.beside: list[tuple[Case, Case, str]] = []
+        self.number = 0
+
+    def _starts(self) -> dict[Address, int]:
+        mine = parse_address(self.context["wallet"], where="wallet")
+        return {mine: int(self.context.get("next_nonce") or 0)}
+
+    async def play(self) -> Verdict:
+        """The verdict on the case's own request, after its steps."""
+        async with aiohttp.ClientSession() as self.http, self._nodes() as self.nodes:
+            async with self._gate(first=True):
+                pass
+            return await self._run(list(self.case.get("steps") or ()))
+
+    async def _run(self, steps: list[Case]) -> Verdict:
+        while True:
+            async with self._gate(first=False):
+                while steps:
+                    step = steps.pop(0)
+                    self.asked.append(None)
+                    if step["op"] == "restart":
+                        break
+                    await self._step(step)
+                else:
+                    return await self._judged()
+
+    # --- steps
+
+    async def _step(self, step: Case) -> None:
+        match step["op"]:
+            case "request":
+                agent = step.get("agent", "agent-a")
+                meta = {**(step.get("request_meta") or {}), **{k: step[k] for k in _META if k in step}}
+                if step.get("parallel_with_case"):
+                    self.beside += [(step, meta, agent)] * int(step.get("times", 1))
+                    return
+                for _ in range(int(step.get("times", 1))):
+                    self.asked[-1], _ = await self._send(step, meta, agent)
+                await self._settle()
+            case "approve" | "refuse":
+                await self._word(step)
+            case "advance":
+                seconds = next(v for k, v in step.items() if k != "op" and isinstance(v, int | float))
+                self.clock.forward(seconds)
+                await self.settlement.step()
+            case "policy_change":
+                await self._change_policy(step)
+            case "rpc":
+                for chain in self.chains.values():
+                    chain.answers |= _wire_answers(step["answers"])
+            case _:
+                pass
+
+    async def _settle(self) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await self.settlement.step()
+
+    async def _word(self, step: Case) -> None:
+        """An operator's word, from whoever claims to be one; what the gate refuses is refused."""
+        key = self.asked[int(step["of_step"])]
+        request = self._found(key)
+        who = str(step.get("by", "")).partition(":")
+        secret = PEOPLE.get(who[2] or who[0], KEYS.get(who[2] or who[0], MALLORY)) if who[0] == "human" else MALLORY
+        if who[0] != "human":
+            secret = KEYS.get(who[2] or who[0], MALLORY)
+        if request is not None:
+            await self._decide(request, secret, approve=step["op"] == "approve")
+
+    async def _decide(self, request: Request, secret: bytes, *, approve: bool) -> None:
+        word = ApprovalWord(
+            request=request.id,
+            approve=approve,
+            request_digest=request.digest,
+            effects_digest=Hash32(bytes.fromhex(json.loads(request.decision)["effects_digest"][2:])),
+            policy=request.policy,
+            expires=self.clock.now_ms // 1000 + 3600,
+        )
+        with suppress(WalletGateError):
+            await self.operations.decide(SignedApproval(word, sign_word(word, secret, gate=ORIGIN)))
+
+    async def _change_policy(self, step: Case) -> None:
+        named = step.get("policy") or step.get("set") or step.get("changes") or step
+        changed = {**self.case["policy"], **{k: v for k, v in named.items() if k not in ("op", "by")}}
+        by = str(step.get("by", "human:alice"))
+        secret = (
+            ALICE if by.startswith(("human", "operator")) else KEYS.get(by.rpartition(":")[2], MALLORY)
+        )
+        for grant in ("grant_agent-a", "grant_agent-b"):
+            body = canonical({"grant": grant, "policy": translate(changed)})
+            self.number += 1
+            word = CommandWord(
+                "policy.apply", Hash32(keccak256(body)), Hash32(keccak256(str(self.number).encode())),
+                self.clock.now_ms // 1000 + 60,
+            )  # fmt: skip
+            with suppress(WalletGateError):
+                await self.operations.command(SignedCommand(word, body, sign_word(word, secret, gate=ORIGIN)))
+
+    # --- requests
+
+    async def _judged(self) -> Verdict:
+        meta = self.case.get("request_meta") or {}
+        agent = self.context["agent"]
+        together = int((self.case.get("assert") or {}).get("parallel") or 1)
+        others = [*self.beside, *[(self.case, meta, agent)] * (together - 1)]
+        *_, last = await asyncio.gather(*(self._send(*other) for other in others), self._send(self.case, meta, agent))
+        return self._verdict(*last)
+
+    async def _send(self, what: Case, meta: Case, agent: str) -> tuple[str, Any]:
+        """Sends one request as HTTP; returns the id it went under, and the answer."""
+        self.number += 1
+        key = f"key-{self.number}"
+        place = meta.get("approval_of_step")
+        if place is not None and place not in self.taken and self.asked[place] is not None:
+            if what.get("params") == self.case["steps"][place].get("params"):
+                key = str(self.asked[place])
+                self.taken.add(place)
+        if meta.get("idempotency_key"):
+            key = f"{agent}-{meta['idempotency_key']}"
+        token = _token_of(meta, agent)
+        headers = {
+            "Authorization": f"Bearer wg_grant_{token}", "Idempotency-Key": key, "X-WalletGate-Wait": "0",
+            "Content-Type": "application/json", **_headers(meta),
+        }  # fmt: skip
+        if meta.get("reason") and what["method"] == "eth_sendTransaction" and what.get("raw") is None:
+            body = {"id": key, "kind": "transaction", "payload": what["params"][0], "memo": str(meta["reason"])[:500]}
+            return key, await self._post("/v1/requests", json.dumps(body), headers)
+        call = {"jsonrpc": "2.0", "id": 1, "method": what["method"], "params": what["params"]}
+        text = what.get("raw") or json.dumps(call)
+        path = f"/rpc/wg_grant_{token}/{self.context['chain']}" if token else "/rpc"
+        return key, await self._post(path, str(text), headers)
+
+    async def _post(self, path: str, text: str, headers: dict[str, str]) -> Any:
+        body = text.encode("utf-8", "surrogatepass")
+        async with self.http.post(self.url + path, data=body, headers=headers) as response:
+            return json.loads(await response.read())
+
+    def _found(self, key: str | None) -> Request | None:
+        if key is None:
+            return None
+        for grant in self.store.grants():
+            found = self.store.request_of_client(grant.id, key)
+            if found is not None:
+                return found
+        return None
+
+    def _verdict(self, key: str, heard: Any) -> Verdict:
+        answers = heard if isinstance(heard, list) else [heard]
+        words = {_heard(answer) for answer in answers}
+        verdict = "allow" if words == {"allow"} else "approve" if words <= {"allow", "approve"} else "deny"
+        request = self._found(key)
+        if request is None:
+            return Verdict(verdict, [], [_problem(answer) for answer in answers])
+        decision = json.loads(request.decision)
+        reasons = [str(reason["code"]) for reason in decision["reasons"]]
+        view = operator_view(request, self.gate.state, self.store.approvals(request.id))
+        console = Console(width=100, file=io.StringIO(), color_system=None)
+        console.print(request_panel(view))
+        shown = f"{console.file.getvalue()}\n{plain_request(view)}"  # type: ignore[attr-defined]
+        return Verdict(verdict, neutral_effects(decision["effects"], self.context), reasons, shown)
+
+    # --- the stage
+
+    @asynccontextmanager
+    async def _nodes(self) -> AsyncIterator[dict[int, str]]:
+        runners, urls = [], {}
+        for chain_id, chain in self.chains.items():
+            runner = web.AppRunner(node_app(chain), access_log=None)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            runners.append(runner)
+            urls[chain_id] = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            yield urls
+        finally:
+            for runner in runners:
+                await runner.cleanup()
+
+    @asynccontextmanager
+    async def _gate(self, *, first: bool) -> AsyncIterator[None]:
+        store = Store.open(self.folder / "gate.db", origin=ORIGIN)
+        if first:
+            self._fill(store)
+        seal = Seal()
+        ring = KeyRing(seal)
+        for secret in KEYS.values():
+            ring.add_secret(secret)
+        chains = {chain_id: NodeChain(url, chain_id) for chain_id, url in self.nodes.items()}
+        gate = Gate(store=store, signer=ring, seal=seal, chains=chains, clock_ms=self.clock)
+        await gate.start(serving=not first)
+        app = web.Application()
+        app.add_routes([*NodeEndpoint(gate).routes(), *AgentApi(gate).routes()])
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        self.store, self.gate = store, gate
+        self.operations, self.settlement = Operations(gate, name=ORIGIN), Settlement(gate)
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+            await gate.close()
+            for chain in chains.values():
+                await chain.close()
+            store.close()
+
+    def _fill(self, store: Store) -> None:
+        text = translate(self.case["policy"])
+        policy = load(text, source="case")
+        start_ms = self.clock.now_ms - 40 * 86_400_000
+        with store.write(start_ms) as tx:
+            tx.add_policy(PolicyText(policy.hash, policy.name, text, start_ms))
+            for name, secret in PEOPLE.items():
+                tx.add_operator(Operator(name, address_of(coincurve.PrivateKey(secret).public_key), start_ms))
+            for name, wallet in META["wallets"].items():
+                address = parse_address(wallet["address"], where=name)
+                tx.add_wallet(Wallet(name, address, f"{name}.json", start_ms))
+                tx.add_grant(
+                    Grant(f"grant_{name}", name, None, address, policy.hash, token_hash(f"wg_grant_{name}"), start_ms)
+                )
+            mine = parse_address(self.context["wallet"], where="wallet")
+            for token, ends in (("revoked", {"revoked_ms": start_ms}), ("expired", {"expires_ms": start_ms + 1})):
+                grant = Grant(
+                    f"grant_{token}", token, None, mine, policy.hash, token_hash(f"wg_grant_{token}"), start_ms
+                )
+                tx.add_grant(replace(grant, **ends))
+        self._book(store, mine)
+
+    def _book(self, store: Store, wallet: Address) -> None:
+        """Spends and pending amounts of before, as movements of the agent's grant."""
+        grant = f"grant_{self.context['agent']}"
+        rows = [(row, MovementState.POSTED) for row in self.context.get("spent") or ()]
+        rows += [(row, MovementState.PENDING) for row in self.context.get("pending") or ()]
+        for number, (row, state) in enumerate(rows, 1):
+            token = NATIVE if row["token"] == "native" else parse_address(row["token"], where="token")
+            booking = Booking(Measure.AMOUNT, int(row["amount"]), Asset(row["chain"], token))
+            at_ms = int(row.get("at", self.context["now"])) * 1000
+            with store.write(at_ms) as tx:
+                tx.add_movements([Movement(number, f"before-{number}", grant, None, wallet, booking, state, at_ms)])
+
+
+def _heard(answer: Case) -> str:
+    """allow, approve or deny, from what a client is told."""
+    if "request" in answer:
+        outcome = answer["request"]["decision"]["outcome"]
+        return {"allow": "allow", "require_approval": "approve"}.get(outcome, "deny")
+    error = answer.get("error")
+    if error is None:
+        return "allow"
+    return "approve" if error.get("code") == -32002 else "deny"
+
+
+def _problem(answer: Case) -> str:
+    error = answer.get("error") or {}
+    return str((error.get("data") or {}).get("walletgate", {}).get("code") or error.get("code") or "")
+
+
+def _token_of(meta: Case, agent: str) -> str:
+    """The token a request comes with; what nobody ever got is `unknown`, none at all is empty."""
+    credential = meta.get("credential")
+    if credential is None:
+        return str(meta.get("actor") or agent)
+    word = str(credential)
+    return "" if word == "none" else word if word in KEYS or word in ("revoked", "expired") else "unknown"
+
+
+def _headers(meta: Case) -> dict[str, str]:
+    """What the agent sends along; what HTTP cannot carry is left out."""
+    own = {"authorization", "idempotency-key", "x-walletgate-wait", "content-type"}
+    given = {str(name): str(value) for name, value in (meta.get("headers") or {}).items()}
+    return {k: v for k, v in given.items() if k.lower() not in own and v.isprintable() and v.isascii()}
+
+
+def _wire_answers(answers: Case) -> dict[str, Any]:
+    """Answers of the upstream node by JSON-RPC method; a contract function's answer becomes eth_call's."""
+    found: dict[str, Any] = {}
+    for name, value in answers.items():
+        if name.endswith(")"):
+            found["eth_call"] = f"0x{int(value):064x}" if isinstance(value, int) else value
+        else:
+            found[name] = value
+    return found
