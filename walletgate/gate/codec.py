@@ -78,7 +78,7 @@ def _plain_other(value: object) -> Any:
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if is_dataclass(value):
-        return {name: plain(getattr(value, name)) for name in _field_names(type(value))}
+        return {name: plain(getattr(value, name)) for name in _field_names(value.__class__)}
     raise TypeError(f"{type(value).__name__} has no plain form")
 
 
