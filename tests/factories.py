@@ -217,5 +217,7 @@ async def make_gate(
     try:
         yield Bench(gate, Operations(gate, name=ORIGIN), Settlement(gate), used_chain, store, used_clock)
     finally:
-        await gate.close()
-        store.close()
+        try:
+            await gate.close()
+        finally:
+            store.close()

@@ -6,7 +6,7 @@ transaction and say nothing, drop what it took, revert, or reorganise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import rlp
@@ -31,6 +31,7 @@ class Sent:
     raw: bytes
     block: int | None = None
     succeeded: bool = True
+    mined_ms: int | None = None
 
 
 @dataclass
@@ -53,6 +54,7 @@ class FakeChain:
     received: list[bytes] = field(default_factory=list)
     forwarded: list[tuple[str, tuple[object, ...]]] = field(default_factory=list)
     answers: dict[str, object] = field(default_factory=dict)
+    clock_ms: Callable[[], int] = lambda: 0
 
     async def forward(self, method: str, params: Sequence[object]) -> object:
         self._check()
@@ -130,6 +132,7 @@ class FakeChain:
             for sent in sorted(self.sent.values(), key=lambda s: s.nonce):
                 if sent.block is None and (sent.sender, sent.nonce) not in taken:
                     sent.block = self.head
+                    sent.mined_ms = self.clock_ms()
                     taken.add((sent.sender, sent.nonce))
 
     def drop(self, tx_hash: Hash32) -> None:

@@ -83,6 +83,15 @@ def test_a_booking_without_a_recipient_is_not_counted_twice() -> None:
     assert (book.used(by_grant, None, 0), book.used(by_recipient, None, 0)) == (3, 0)
 
 
+def test_a_total_asked_about_first_in_the_step_that_reserved_counts_it() -> None:
+    """What one request reserves and has not recorded yet is seen by another's limits in the same commit."""
+    book = LimitBook(lambda _bucket: ())
+    book.reserve("r", [booking(60)], grant="g", group=None, wallet=WALLET, now_ms=0)
+    assert book.used(Bucket(Measure.AMOUNT, USDC, wallet=WALLET), None, 0) == 60
+    book.post("r", now_ms=1)
+    assert book.used(Bucket(Measure.AMOUNT, USDC, wallet=WALLET), HOUR_MS, 1) == 60
+
+
 @dataclass
 class Oracle:
     """All movements, in a plain list; sums are taken anew every time."""

@@ -85,8 +85,17 @@ def rlp_encode(item: Rlp) -> bytes:
         if len(item) == 1 and item[0] < 0x80:
             return item
         return _rlp_head(len(item), 0x80) + item
-    body = b"".join(map(rlp_encode, item))
-    return _rlp_head(len(body), 0xC0) + body
+    return rlp_list(b"".join(map(rlp_encode, item)))
+
+
+def rlp_list(items: bytes) -> bytes:
+    """A list of items that are encoded already."""
+    return _rlp_head(len(items), 0xC0) + items
+
+
+def rlp_items(encoded: bytes) -> bytes:
+    """The encoded items of an RLP list that this module wrote."""
+    return encoded[1:] if encoded[0] < 0xF8 else encoded[encoded[0] - 0xF6 :]
 
 
 def _rlp_head(length: int, offset: int) -> bytes:

@@ -19,7 +19,7 @@ reserves in the same step, with nothing in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import count
@@ -190,12 +190,23 @@ class LimitBook:
         if total is None:
             total = self._totals[bucket] = _Total()
             self._shapes.setdefault(bucket.measure, set()).add(_shape_of(bucket))
+            recorded = set()
             for movement in self._history(bucket):
                 if movement.state is MovementState.PENDING:
                     total.pending += movement.booking.amount
+                    recorded.add(movement.id)
                 else:
                     total.post(movement)
+            for movement in self._unrecorded(bucket, recorded):
+                total.pending += movement.booking.amount
         return total
+
+    def _unrecorded(self, bucket: Bucket, recorded: Container[int]) -> Iterable[Movement]:
+        """What was reserved in this very step and is not in the history yet."""
+        for movements in self._open.values():
+            for movement in movements:
+                if movement.id not in recorded and falls_into(movement, bucket):
+                    yield movement
 
     def _totals_of(self, movement: Movement) -> Iterable[_Total]:
         return [self._totals[bucket] for bucket in self._buckets_of(movement)]

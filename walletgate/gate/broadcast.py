@@ -117,11 +117,12 @@ class Broadcaster:
     async def _record_sent(self) -> None:
         def record(tx: Writer, _signatures: Sequence[Signature]) -> None:
             sent, self._sent = self._sent, []
-            for request in sent:
-                current = self._gate.find(request.id) or request
-                if current.status is Status.SIGNED:
-                    tx.entry(Kind.TRANSACTION_BROADCAST, {"request": current.id, "tx": to_hex(current.tx_hash or b"")})
-                    self._gate.state.keep(tx.move_request(current, status=Status.BROADCAST, outcome=None))
+            known = [self._gate.find(request.id) or request for request in sent]
+            waiting = [request for request in known if request.status is Status.SIGNED]
+            for request in waiting:
+                tx.entry(Kind.TRANSACTION_BROADCAST, {"request": request.id, "tx": to_hex(request.tx_hash or b"")})
+            for moved in tx.mark_broadcast(waiting):
+                self._gate.state.keep(moved)
 
         while self._sent:
             try:

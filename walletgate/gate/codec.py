@@ -51,15 +51,15 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 def canonical(value: object) -> bytes:
     """Canonical bytes of a plain JSON value."""
-    return json_bytes(value)
+    return json_bytes(value, sort=True)
 
 
-def json_bytes(value: object) -> bytes:
-    """JSON with sorted keys and integers of any size, as agents' typed data may hold; orjson ends at 64 bits."""
+def json_bytes(value: object, *, sort: bool = False) -> bytes:
+    """Compact JSON with integers of any size, as agents' typed data may hold; orjson ends at 64 bits."""
     try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if sort else None)
     except orjson.JSONEncodeError:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        return json.dumps(value, sort_keys=sort, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def plain(value: object) -> Any:

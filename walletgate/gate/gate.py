@@ -30,6 +30,7 @@ from walletgate.errors import (
     ConflictError,
     GatePausedError,
     InvalidRequestError,
+    InvariantViolation,
     StoreError,
     WalletGateError,
 )  # fmt: skip
@@ -49,11 +50,12 @@ from walletgate.gate.judging import (
     used_without,
 )  # fmt: skip
 from walletgate.gate.lifecycle import FINAL, check_move
-from walletgate.gate.preimages import preimage_of, signed_bytes
+from walletgate.gate.preimages import preimage_of
 from walletgate.gate.state import State
 from walletgate.gate.writer import GroupCommit, Job
 from walletgate.policy import Facts, LimitStatus, Need, Policy, Scope, headroom
 from walletgate.signers import Authorization, Seal, Signature, Signer
+from walletgate.signers.transactions import signed_transaction
 from walletgate.store import Request, Store, Writer
 from walletgate.types import (
     Address,
@@ -495,9 +497,11 @@ class Gate:
     ) -> Request:  # fmt: skip
         """Puts the signature that was made into the request, with its entry and the nonce it used."""
         (signature,) = signatures
-        digest = to_hex(authorization.digest) if authorization is not None else ""
+        if authorization is None:
+            raise InvariantViolation(f"request {request.id} was signed without leave")
+        digest = to_hex(authorization.digest)
         if isinstance(payload, Transaction) and nonce is not None:
-            raw = signed_bytes(payload, nonce, signature)
+            raw = signed_transaction(payload, authorization.preimage, signature)
             tx_hash = Hash32(keccak256(raw))
             tx.set_nonce(request.wallet, request.chain_id, nonce + 1)
             tx.entry(Kind.TRANSACTION_SIGNED, {**entry, "nonce": nonce, "tx": to_hex(tx_hash), "signed_digest": digest})

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from walletgate.effects.typed import TypedDataError, parse
 from walletgate.errors import InvalidRequestError, InvariantViolation
-from walletgate.signers import PreimageKind, Signature
-from walletgate.signers.transactions import (
-    code_authorization_preimage,
-    signed_transaction,
-    text_preimage,
-    transaction_preimage,
-)  # fmt: skip
+from walletgate.signers import PreimageKind
+from walletgate.signers.transactions import code_authorization_preimage, text_preimage, transaction_preimage
 from walletgate.types import Batch, CodeAuthorization, Payload, RawHash, TextMessage, Transaction, TypedData
 
 
@@ -38,7 +33,7 @@ def preimage_of(payload: Payload, nonce: int | None) -> tuple[PreimageKind, byte
 
 
 def typed_data_preimage(payload: TypedData) -> bytes:
-    """0x19 0x01 ‖ domain separator ‖ struct hash (EIP-712), by the same reading as the judge's.
+    """0x19 0x01 ‖ domain separator ‖ struct hash (EIP-712), from the same strict reading that was judged.
 
     Raises:
         InvalidRequestError: `typed_data_invalid`.
@@ -47,8 +42,3 @@ def typed_data_preimage(payload: TypedData) -> bytes:
         return parse(payload.document).preimage
     except TypedDataError as error:
         raise InvalidRequestError(f"the typed data cannot be hashed: {error}", code="typed_data_invalid") from None
-
-
-def signed_bytes(transaction: Transaction, nonce: int, signature: Signature) -> bytes:
-    """The raw transaction."""
-    return signed_transaction(transaction, nonce, signature)

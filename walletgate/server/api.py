@@ -29,7 +29,7 @@ from walletgate.errors import (
     WalletGateError,
 )  # fmt: skip
 from walletgate.gate import Gate, Session
-from walletgate.gate.codec import canonical, plain
+from walletgate.gate.codec import json_bytes, plain
 from walletgate.server.node import bearer
 from walletgate.server.views import agent_view, error_view, limit_view
 from walletgate.server.wire import ask_of_api, client_id, read_body, read_object, trace_of
@@ -125,7 +125,7 @@ class AgentApi:
 
 def respond(body: object, *, status: int = 200) -> web.Response:
     """A JSON answer."""
-    return web.Response(body=canonical(body), status=status, content_type="application/json")
+    return web.Response(body=json_bytes(body), status=status, content_type="application/json")
 
 
 def http_status(error: WalletGateError) -> int:  # noqa: PLR0911 - one line for each kind of error

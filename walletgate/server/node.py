@@ -17,6 +17,7 @@ client takes for an invitation to send again (EIP-1193, EIP-1474):
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,7 +29,7 @@ from walletgate.effects.request import strict_json
 from walletgate.encoding import checksum_address, parse_address, parse_hex, printable, to_hex
 from walletgate.errors import AuthenticationError, ChainError, ConflictError, InvalidRequestError, WalletGateError
 from walletgate.gate import Gate, Session
-from walletgate.gate.codec import canonical
+from walletgate.gate.codec import json_bytes
 from walletgate.server.views import agent_view
 from walletgate.server.wire import ask_of_rpc, client_id, fresh_id, read_body, trace_of
 from walletgate.store import Request
@@ -36,8 +37,11 @@ from walletgate.types import CHAINS, Hash32, Status
 
 BATCH_MAX = 100
 HOLD_S = 8.0
-"""How long a send waits for an operator before it answers -32002: below viem's ten seconds."""
+"""How long one HTTP request waits for operators before it answers -32002: below viem's ten seconds."""
 HOLD_S_MAX = 300.0
+
+JOIN_MS = 10 * 60 * 1000
+"""How long after its decision a request may still be fetched by sending it again; after that it is a new one."""
 
 READS = frozenset({
     "web3_clientVersion", "eth_blockNumber", "eth_call", "eth_estimateGas", "eth_getBalance",
@@ -98,7 +102,8 @@ class NodeEndpoint:
             refusal = InvalidRequestError(f"a batch holds 1 to {BATCH_MAX} calls", code="bad_batch")
             await self._gate.refuse(self._who(request), refusal, surface="rpc")
             return _respond(_failure(None, _rpc_error(refusal)))
-        answers = [await self._answer(request, call) for call in calls]
+        until = asyncio.get_running_loop().time() + _hold_s(request)
+        answers = [await self._answer(request, call, until) for call in calls]
         return _respond(answers if isinstance(parsed, list) else answers[0])
 
     def _who(self, request: web.Request) -> Session | None:
@@ -112,25 +117,28 @@ class NodeEndpoint:
         grant_id = self._gate.authenticate(token)
         return self._gate.session(grant_id, _chain(request.match_info.get("chain")))
 
-    async def _answer(self, http: web.Request, call: object) -> dict[str, Any]:
+    async def _answer(self, http: web.Request, call: object, until: float) -> dict[str, Any]:
         call_id = call.get("id") if isinstance(call, dict) else None
         session, method = None, ""
         try:
             method, params = _read_call(call)
             session = self._session(http)
-            return {"jsonrpc": "2.0", "id": call_id, "result": await self._serve(http, session, method, params)}
+            if method in ASKS:
+                result = await self._ask(http, session, method, params, until)
+            else:
+                result = await self._serve(session, method, params)
         except RpcError as error:
             return _failure(call_id, error)
         except NodeRefusedError as error:
             return _failure(call_id, RpcError(error.code, error.message, error.data))
         except WalletGateError as error:
             if isinstance(error, InvalidRequestError | AuthenticationError | ConflictError):
-                await self._gate.refuse(session, error, surface="rpc", method=method)
+                await self._gate.refuse(session or self._who(http), error, surface="rpc", method=method)
             return _failure(call_id, _rpc_error(error))
+        else:
+            return {"jsonrpc": "2.0", "id": call_id, "result": result}
 
-    async def _serve(self, http: web.Request, session: Session, method: str, params: Sequence[object]) -> object:
-        if method in ASKS:
-            return await self._ask(http, session, method, params)
+    async def _serve(self, session: Session, method: str, params: Sequence[object]) -> object:
         reads = self._gate.state.policies[session.grant.policy].terms.read_methods
         if method in READS and method not in reads:
             raise RpcError(4200, f"the policy does not pass on {method}")
@@ -146,7 +154,9 @@ class NodeEndpoint:
         wallet_method = method.startswith("wallet_")
         raise RpcError(4200 if wallet_method else -32601, f"the gate does not offer {printable(method, length_max=64)}")
 
-    async def _ask(self, http: web.Request, session: Session, method: str, params: Sequence[object]) -> object:
+    async def _ask(
+        self, http: web.Request, session: Session, method: str, params: Sequence[object], until: float
+    ) -> object:
         wallet = session.grant.wallet
         key_header = http.headers.get("Idempotency-Key")
         request_id = client_id(key_header) if key_header else fresh_id("rpc")
@@ -154,30 +164,39 @@ class NodeEndpoint:
         if method == "wallet_sendCalls":
             raise RpcError(4200, "the gate takes calls one by one")
         place = (session.grant.id, ask.body_hash)
-        if key_header is None and place in self._joinable:
-            request = self._gate.of_client(session.grant.id, self._joinable[place])
-        else:
-            request = await self._gate.submit(session, ask)
+        known = self._joined(session, place) if key_header is None else None
+        request = known if known is not None else await self._gate.submit(session, ask)
+        if known is None and key_header is None:
+            request = await self._join(session, place, request)
         if request.status is Status.AWAITING_APPROVAL:
-            request = await self._join(session, place, request, joins=key_header is None)
-            request = await self._gate.wait(request.id, _hold_s(http))
+            self._joinable[place] = request.client_id
+            request = await self._gate.wait(request.id, until - asyncio.get_running_loop().time())
             if request.status is Status.SIGNED and request.raw is not None:
                 await self._gate.broadcaster.first_answer(request.id, HOLD_S)
-        if request.status not in _OPEN:
-            self._joinable.pop(place, None)
+        if request.status not in _OPEN and self._joinable.get(place) == request.client_id:
+            del self._joinable[place]
         return _result(request, method)
 
-    async def _join(self, session: Session, place: tuple[str, Hash32], request: Request, *, joins: bool) -> Request:
-        """The one request that waits for all who ask the same without a key, also where two asked at once."""
-        first = self._gate.of_client(session.grant.id, self._joinable.setdefault(place, request.client_id))
-        if first.id == request.id or not joins:
+    def _joined(self, session: Session, place: tuple[str, Hash32]) -> Request | None:
+        """What the same request came to before, unless that was decided so long ago that this must be another."""
+        if place not in self._joinable:
+            return None
+        request = self._gate.of_client(session.grant.id, self._joinable[place])
+        stale = request.status not in _OPEN and self._gate.now_ms() - request.updated_ms > JOIN_MS
+        return None if stale else request
+
+    async def _join(self, session: Session, place: tuple[str, Hash32], request: Request) -> Request:
+        """The one request that waits for all who ask the same without a key, also where several asked at once.
+
+        The others took room in the budgets beside it: those that wait are taken back, those that found no room join.
+        """
+        first = self._joined(session, place)
+        if first is None or first.status is not Status.AWAITING_APPROVAL:
             return request
-        if first.status is not Status.AWAITING_APPROVAL:
-            self._joinable[place] = request.client_id
-            return request
-        with contextlib.suppress(ConflictError):
-            await self._gate.withdraw(session, request.client_id)
-        return first
+        if request.status is Status.AWAITING_APPROVAL:
+            with contextlib.suppress(ConflictError):
+                await self._gate.withdraw(session, request.client_id)
+        return first if request.status in (Status.AWAITING_APPROVAL, Status.DENIED) else request
 
     async def _nonce(self, session: Session, params: Sequence[object]) -> object:
         """The gate's own next nonce for its own wallet, so that a client never works with a stale one."""
@@ -295,7 +314,7 @@ def _failure(call_id: object, error: RpcError) -> dict[str, Any]:
 
 
 def _respond(answer: object) -> web.Response:
-    return web.Response(body=canonical(answer), content_type="application/json")
+    return web.Response(body=json_bytes(answer), content_type="application/json")
 
 
 def _accounts(session: Session, _params: Sequence[object]) -> object:

@@ -6,7 +6,7 @@ against eth-account over random transactions of every type.
 
 from __future__ import annotations
 
-from walletgate.encoding import Rlp, int_to_bytes, keccak256, rlp_encode
+from walletgate.encoding import Rlp, int_to_bytes, keccak256, rlp_encode, rlp_items, rlp_list
 from walletgate.errors import InvalidRequestError
 from walletgate.signers.authorization import Signature
 from walletgate.types import CodeAuthorization, Transaction, TransactionType
@@ -24,14 +24,19 @@ def transaction_preimage(transaction: Transaction, nonce: int) -> bytes:
     return bytes((transaction.type,)) + rlp_encode(fields)
 
 
-def signed_transaction(transaction: Transaction, nonce: int, signature: Signature) -> bytes:
-    """The raw transaction, ready to broadcast; its keccak-256 is the transaction hash."""
-    fields = _fields(transaction, nonce)
-    r, s = int_to_bytes(signature.r), int_to_bytes(signature.s)
+def signed_transaction(transaction: Transaction, preimage: bytes, signature: Signature) -> bytes:
+    """The raw transaction, ready to broadcast, from its preimage; its keccak-256 is the transaction hash.
+
+    The fields stay the very bytes that were signed: only the list's head changes and the signature is appended
+    (EIP-155 puts it in place of chain id, 0, 0).
+    """
+    r, s = rlp_encode(int_to_bytes(signature.r)), rlp_encode(int_to_bytes(signature.s))
     if transaction.type is TransactionType.LEGACY:
-        v = signature.y_parity + 35 + 2 * transaction.chain_id
-        return rlp_encode([*fields, int_to_bytes(v), r, s])
-    return bytes((transaction.type,)) + rlp_encode([*fields, int_to_bytes(signature.y_parity), r, s])
+        placeholder = len(rlp_encode(int_to_bytes(transaction.chain_id))) + 2
+        v = rlp_encode(int_to_bytes(signature.y_parity + 35 + 2 * transaction.chain_id))
+        return rlp_list(rlp_items(preimage)[:-placeholder] + v + r + s)
+    body = rlp_items(preimage[1:]) + rlp_encode(int_to_bytes(signature.y_parity)) + r + s
+    return preimage[:1] + rlp_list(body)
 
 
 def text_preimage(data: bytes) -> bytes:

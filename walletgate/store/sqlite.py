@@ -287,6 +287,7 @@ class Writer:
         self.frontier = frontier
         self.now_ms = now_ms
         self._entries: list[tuple[int, bytes, bytes]] = []
+        self._nonces: dict[tuple[Address, int], int] = {}
 
     def entry(self, kind: Kind, body: Mapping[str, Json]) -> int:
         """Appends an audit entry and returns its index."""
@@ -300,7 +301,10 @@ class Writer:
         return seq
 
     def save_head(self) -> None:
-        """Writes the collected entries and the head that covers them."""
+        """Writes what was collected: nonces, entries, and the head that covers them."""
+        if self._nonces:
+            rows = [(wallet, chain_id, following) for (wallet, chain_id), following in self._nonces.items()]
+            self._db.executemany(_insert(NonceRow).replace("INSERT", "INSERT OR REPLACE", 1), rows)
         if self._entries:
             self._db.executemany(_insert(AuditRow), self._entries)
             self._db.execute(
@@ -359,6 +363,20 @@ class Writer:
             raise InvariantViolation(f"request {before.id} moved on under its own writer")
         return after
 
+    def mark_broadcast(self, requests: Sequence[Request]) -> list[Request]:
+        """Records that a node has these signed requests' bytes.
+
+        Raises:
+            InvariantViolation: one of them was not `signed` any more.
+        """
+        query = (
+            "UPDATE request SET status = 'broadcast', outcome = NULL, updated_ms = ? WHERE id = ? AND status = 'signed'"
+        )
+        moved = self._db.executemany(query, [(self.now_ms, r.id, Status.SIGNED.value) for r in requests]).rowcount
+        if moved != len(requests):
+            raise InvariantViolation("a request moved on under its own writer")
+        return [replace(r, status=Status.BROADCAST, outcome=None, updated_ms=self.now_ms) for r in requests]
+
     def add_movements(self, movements: Iterable[Movement]) -> None:
         """Records new pending movements."""
         self._db.executemany(_insert(MovementRow), [_movement_values(m) for m in movements])
@@ -384,8 +402,8 @@ class Writer:
         return [_movement(row) for row in self._db.execute(query, (request_id,))]
 
     def set_nonce(self, wallet: Address, chain_id: int, following: int) -> None:
-        """Records the next nonce to use."""
-        self._db.execute(_insert(NonceRow).replace("INSERT", "INSERT OR REPLACE", 1), (wallet, chain_id, following))
+        """Records the next nonce to use; the last word in a transaction counts."""
+        self._nonces[wallet, chain_id] = following
 
     def add_approval(self, approval: Approval) -> None:
         """Records an operator's word."""
