@@ -172,8 +172,10 @@ class Bench:
         await self.settlement.step()
 
     async def quiet(self) -> None:
-        for _ in range(50):
+        for _ in range(20):
             await asyncio.sleep(0.001)
+        while (noting := self.gate.broadcaster._noting) is not None and not noting.done():
+            await asyncio.sleep(0.005)
 
 
 def payment(usdc: float | str, to: Address = ACME, **extra: Any) -> dict[str, Any]:

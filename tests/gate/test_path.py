@@ -413,3 +413,20 @@ def test_the_log_says_what_the_chain_got(tmp_path: Path) -> None:
             assert "\u202e" not in signed[0]["memo"]
 
     run(work())
+
+
+def test_many_at_once_ask_the_node_once(tmp_path: Path) -> None:
+    class Counting(FakeChain):
+        asked = 0
+
+        async def fees(self) -> Any:
+            type(self).asked += 1
+            await asyncio.sleep(0.01)
+            return await super().fees()
+
+    async def work() -> None:
+        async with make_gate(tmp_path, chain=Counting()) as bench:
+            await asyncio.gather(*(bench.pay(1) for _ in range(50)))
+            assert Counting.asked == 1
+
+    run(work())

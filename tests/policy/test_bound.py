@@ -53,7 +53,10 @@ def test_humans_bound_what_goes_without_them(desk):
     assert usdc(desk.load(body + ask), approved=True) == (50 * U, 50 * U, None)
     assert usdc(desk.load(body + "[[approve]]\nwhen = {always = true}\n")) == (0, 0, 0)
     assert usdc(desk.load(body + '[[approve]]\nwhen = {transfer = "*"}\n')) == (0, 0, 0)
-    assert usdc(desk.load(body + '[[approve]]\nwhen = {transfer = "*", to = "shop"}\n')) == (50 * U, 50 * U, None)
+    for some in ('to = "shop"', 'not_to = "shop"', 'from = "shop"'):
+        assert usdc(desk.load(body + f'[[approve]]\nwhen = {{transfer = "*", {some}}}\n')) == (50 * U, 50 * U, None)
+    deploys = desk.load('[[permit]]\ndeploy = "*"\n[[approve]]\nwhen = {transfer = "*"}\n')
+    assert [each.ever for each in bound(deploys).exposures if each.measure is Measure.AMOUNT] == [None]
 
 
 def test_nothing_permitted_is_nothing_taken(desk):

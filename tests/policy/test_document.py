@@ -384,6 +384,16 @@ def test_known_contracts_functions_and_vaults_reach_the_decoder(desk):
     assert policy.collections == {(desk.base, desk.apes)}
 
 
+def test_only_permits_say_how_calls_are_decoded(desk):
+    permit = '[[permit]]\ncall = "router"\nfunction = "f(address)"\n'
+    others = '[[forbid]]\ncall = "router"\nfunction = "f(address referral)"\n[[forbid]]\nnft = "apes"\n'
+    asks = '[[approve]]\nwhen = {call = "router", function = "f(address other)"}\n'
+    policy = desk.load(permit + others + asks)
+    assert policy.functions == desk.load(permit).functions
+    assert policy.collections == frozenset()
+    assert desk.load(others + asks).functions == {}
+
+
 def test_a_nameless_address_is_taken_for_a_recipient(desk):
     policy = desk.load('[[permit]]\ncall = "router"\nfunction = "f(address,address referral,uint256)"')
     (function,) = policy.functions.values()

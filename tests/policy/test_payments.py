@@ -58,6 +58,12 @@ def test_allowances_of_others_are_used_only_when_named(desk):
     assert desk.outcome(PAY + 'from = "*"\n', desk.pay(1, sender=desk.thief)) == "allow"
 
 
+def test_the_true_reason_of_a_denial_is_given(desk):
+    body = PAY + 'from = "*"\n'
+    assert desk.outcome(body, desk.pay(1, sender=desk.shop, to=desk.thief)) == "deny recipient_not_permitted"
+    assert desk.outcome(PAY, desk.pay(1, sender=desk.shop, to=desk.thief)) == "deny foreign_sender"
+
+
 def test_a_contract_may_carry_a_payment_only_when_named(desk):
     body = PAY + 'via = ["router"]\n'
     assert desk.outcome(body, desk.pay(1, via=desk.router)) == "allow"

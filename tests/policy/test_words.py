@@ -110,7 +110,7 @@ def test_shows_the_policy_in_sentences(policy):
         "Policy 'test' is for base. What it does not permit is refused.",
         "Never: pay any asset to thief or tornado.",
         "Never: pay anybody this wallet has known for less than 24 hours, except shop.",
-        "At most: 10 USDC a request, 50 USDC in any 24 hours, 1000 USDC in all, 10% of the wallet's USDC a request.",
+        "At most: 10 USDC a request, 50 USDC in any 24 hours, 1,000 USDC in all, 10% of the wallet's USDC a request.",
         "At most: 1 USDC a request, to each of shop.",
         "At most: 20 requests in any 1 hour, over all agents of the wallet.",
         "At most: 0.001 ETH in fees a request.",
@@ -218,6 +218,24 @@ def test_describes_every_kind_of_effect(desk, policy):
     }
     for effect, words in table.items():
         assert describe(effect, policy) == words
+
+
+def test_names_the_wallet_and_whose_money_moves(desk, policy):
+    def words(effect):
+        return describe(effect, policy, wallet=desk.wallet)
+
+    assert words(Transfer(desk.usdc, desk.wallet, desk.acme, 5)) == "pays 0.000005 USDC to acme"
+    assert (
+        words(Transfer(desk.usdc, desk.shop, desk.wallet, 5))
+        == "pays 0.000005 USDC to the wallet itself out of shop's funds"
+    )
+    assert (
+        words(Transfer(desk.usdc, desk.shop, desk.router, 5, via=desk.router))
+        == "lets router take 0.000005 USDC now out of shop's funds"
+    )
+    assert words(Transfer(desk.usdc, desk.shop, ZERO_ADDRESS, 5)) == "destroys 0.000005 USDC out of shop's funds"
+    assert words(Redirect(desk.wallet, "shares")) == "sends shares to the wallet itself"
+    assert words(Receive(desk.eth, desk.wallet, 5)) == "brings the wallet itself at least 0.000000000000000005 ETH"
 
 
 @pytest.mark.parametrize("evil", ["\x1b[2J", "\u202e", "a\nb", "\u200b", "\r", "\x07"])

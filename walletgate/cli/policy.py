@@ -101,8 +101,9 @@ def explain(
                 }
             )
         else:
+            owner = parse_address(wallet, where="--wallet")
             for effect in judged.effects:
-                out.print(f"it {escape(describe(effect, policy))}")
+                out.print(f"it {escape(describe(effect, policy, wallet=owner))}")
             for line in explain_words(judged.decision, policy):
                 out.print(escape(line))
         if judged.decision.outcome is Outcome.DENY:

@@ -24,6 +24,9 @@ from walletgate.types import Address, Status
 if TYPE_CHECKING:
     from walletgate.gate.gate import Gate
 
+NOTE_DELAY_S = 0.05
+"""How long a record that bytes were sent waits for company: it costs a durable commit, and nobody waits for it."""
+
 RETRY_S = 0.5
 RETRY_S_MAX = 30.0
 
@@ -125,6 +128,7 @@ class Broadcaster:
                 self._gate.state.keep(moved)
 
         while self._sent:
+            await asyncio.sleep(NOTE_DELAY_S)
             try:
                 await self._gate.commits.submit(Job(tuple, record))
             except WalletGateError:

@@ -21,7 +21,9 @@ from walletgate.encoding import keccak256, to_hex
 from walletgate.types import (
     AccessEntry,
     Address,
+    Allowance,
     ApprovalTerms,
+    Asset,
     Batch,
     CodeAuthorization,
     Decision,
@@ -188,6 +190,23 @@ def decision_from_json(body: Mapping[str, Any]) -> Decision:
         tuple(
             ApprovalTerms(t["rule"], int(t["quorum"]), tuple(t["of"]), int(t["within_s"])) for t in body["approvals"]
         ),
+    )
+
+
+def stored_allowances(decision: str) -> tuple[Allowance, ...]:
+    """The allowances among the effects of a stored decision."""
+    if '"Allowance"' not in decision:
+        return ()
+    return tuple(
+        Allowance(
+            asset=Asset(int(e["asset"]["chain_id"]), _address(e["asset"]["address"])),
+            owner=_address(e["owner"]),
+            spender=_address(e["spender"]),
+            amount=int(e["amount"]),
+            added=e["added"],
+        )
+        for e in orjson.loads(decision)["effects"]
+        if e["effect"] == "Allowance"
     )
 
 

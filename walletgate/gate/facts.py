@@ -6,10 +6,12 @@ A fact that cannot be had is left out, and a missing fact denies: the judge neve
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from walletgate.chain import Chain, NodeRefusedError
 from walletgate.encoding import checksum_address
 from walletgate.errors import ChainError
+from walletgate.gate.state import State
 from walletgate.policy import Facts, Need, Policy
 from walletgate.store import Store
 from walletgate.types import NATIVE, Address, Allowance, Asset, Effect, Payload, Transaction
@@ -72,3 +74,11 @@ async def _word(chain: Chain, to: Address, data: str) -> int | None:
 
 def _pad(address: Address) -> str:
     return address.hex().rjust(64, "0")
+
+
+def with_pending(facts: Facts, state: State, *, but: str = "") -> Facts:
+    """The same facts with the allowances of requests that still move on top; `but` is the request itself."""
+    if not facts.allowances:
+        return facts
+    raised = {key: amount + state.pending_allowance(key, but=but) for key, amount in facts.allowances.items()}
+    return replace(facts, allowances=raised)

@@ -14,11 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -37,7 +37,7 @@ from walletgate.errors import (
 from walletgate.gate.ask import Ask, Session
 from walletgate.gate.broadcast import Broadcaster
 from walletgate.gate.codec import canonical, decision_text, effects_text, payload_text, plain
-from walletgate.gate.facts import gather
+from walletgate.gate.facts import gather, with_pending
 from walletgate.gate.judging import (
     Fees,
     Judged,
@@ -59,6 +59,7 @@ from walletgate.signers.transactions import signed_transaction
 from walletgate.store import Request, Store, Writer
 from walletgate.types import (
     Address,
+    Allowance,
     CodeAuthorization,
     Effect,
     Hash32,
@@ -72,6 +73,8 @@ from walletgate.types import (
 )  # fmt: skip
 
 VERSION = metadata.version("walletgate")
+
+T = TypeVar("T")
 
 PENDING_MAX = 200
 """Requests of one grant that may wait for operators at the same time."""
@@ -118,6 +121,7 @@ class Gate:
         self._inflight: dict[tuple[str, str], asyncio.Future[Request]] = {}
         self._watchers: dict[str, asyncio.Event] = {}
         self._quotes: dict[int, tuple[int, Fees]] = {}
+        self._asking: dict[Hashable, asyncio.Future[Any]] = {}
         self._writer: asyncio.Task[None] | None = None
         self._serving = False
 
@@ -360,16 +364,34 @@ class Gate:
         known = self._quotes.get(chain_id)
         if known is not None and self.now_ms() - known[0] < FEE_QUOTE_MS:
             return known[1]
+        return await self._shared(("fees", chain_id), lambda: self._quote(chain_id))
+
+    async def _quote(self, chain_id: int) -> Fees:
         quote = await self.chains[chain_id].fees()
         fees = Fees(2 * quote.base_fee + quote.priority_fee, quote.priority_fee)
         self._quotes[chain_id] = (self.now_ms(), fees)
         return fees
 
+    async def _shared(self, key: Hashable, ask: Callable[[], Coroutine[None, None, T]]) -> T:
+        """What the node answers to one question, asked once for all who want to know it now."""
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.ensure_future(ask())
+            task.add_done_callback(lambda _: self._asking.pop(key, None))
+        answer: T = await asyncio.shield(task)
+        return answer
+
     async def know_nonce(self, session: Session) -> None:
         """Before the first use of a wallet on a chain: where its nonces stand, by the chain's own count."""
         wallet, chain_id = session.grant.wallet, session.chain_id
-        if (wallet, chain_id) not in self.state.chain_counts:
-            self.state.count_on_chain(wallet, chain_id, await self.chains[chain_id].nonce(wallet, "pending"))
+        if (wallet, chain_id) in self.state.chain_counts:
+            return
+
+        async def count() -> None:
+            number = await self.chains[chain_id].nonce(wallet, "pending")
+            self.state.count_on_chain(wallet, chain_id, number)
+
+        await self._shared(("nonce", wallet, chain_id), count)
 
     async def facts(self, session: Session, payload: Payload, policy: Policy) -> Facts:
         """What the policy needs to know beside the request itself."""
@@ -389,7 +411,7 @@ class Gate:
             now_ms=now_ms,
             method=ask.method,
             expect=ask.expect,
-            facts=facts,
+            facts=with_pending(facts, self.state),
             used=used_without(self.state, (), now_ms),
         )
 
@@ -413,6 +435,7 @@ class Gate:
         authorization, nonce = None, None
         if decision.outcome is Outcome.ALLOW:
             authorization, nonce = self.authorize(request_id, session, payload)
+        self.state.allowances[request_id] = tuple(e for e in judged.effects if isinstance(e, Allowance))
         self.state.book.reserve(
             request_id, decision.bookings, grant=grant.id, group=grant.team, wallet=grant.wallet, now_ms=self.now_ms()
         )
@@ -457,7 +480,7 @@ class Gate:
     ) -> Request:  # fmt: skip
         judged, policy, authorization, nonce = outcome
         decision = judged.decision
-        payload_body, words = payload_text(payload), judged.words(policy)
+        payload_body, words = payload_text(payload), judged.words(policy, session.grant.wallet)
         request = Request(
             id=request_id,
             grant_id=session.grant.id,

@@ -13,6 +13,7 @@ from walletgate.gate.state import State
 from walletgate.limits import Movement, falls_into
 from walletgate.policy import Case, Facts, Policy, describe, judge
 from walletgate.types import (
+    Address,
     Batch,
     Bucket,
     CodeAuthorization,
@@ -38,9 +39,9 @@ class Judged:
     decision: Decision
     effects: tuple[Effect, ...]
 
-    def words(self, policy: Policy) -> list[str]:
+    def words(self, policy: Policy, wallet: Address) -> list[str]:
         """The effects in words, the first of them if there are very many."""
-        lines = [describe(effect, policy) for effect in self.effects[:WORDS_MAX]]
+        lines = [describe(effect, policy, wallet=wallet) for effect in self.effects[:WORDS_MAX]]
         more = len(self.effects) - WORDS_MAX
         return [*lines, f"… and {more} more effects"] if more > 0 else lines
 

@@ -21,13 +21,15 @@ from walletgate.errors import ApprovalError, ConflictError, InvalidRequestError,
 from walletgate.gate.ask import Session
 from walletgate.gate.codec import decision_from_json, payload_from_json
 from walletgate.gate.commands import LIFETIME_MS_MAX, ApprovalWord, CommandWord, recover_operator
+from walletgate.gate.facts import with_pending
 from walletgate.gate.gate import token_hash
 from walletgate.gate.judging import Judged, judge_payload, used_without
+from walletgate.gate.replay import expectation_of
 from walletgate.gate.writer import Job
 from walletgate.policy import Facts, load
 from walletgate.signers import Authorization, Signature
 from walletgate.store import Approval, Freeze, Grant, Operator, PolicyText, Request, Wallet, Writer
-from walletgate.types import Address, ApprovalTerms, Expectation, Outcome, Payload, Status, Transaction
+from walletgate.types import Address, ApprovalTerms, Outcome, Payload, Status, Transaction
 
 if TYPE_CHECKING:
     from walletgate.gate.gate import Gate
@@ -143,22 +145,14 @@ class Operations:
         stored = json.loads(request.payload)
         payload = payload_from_json(stored["payload"])
         session = Session(state.check_live(grant.id, now_ms), request.chain_id)
-        expect = None
-        if stored["expect"] is not None:
-            recipient = stored["expect"]["recipient"]
-            expect = Expectation(
-                stored["expect"]["asset"],
-                stored["expect"]["amount"],
-                None if recipient is None else Address(bytes.fromhex(recipient[2:])),
-            )
         judged = judge_payload(
             payload,
             session=session,
             policy=state.policies[grant.policy],
             now_ms=now_ms,
             method=request.kind,
-            expect=expect,
-            facts=facts,
+            expect=expectation_of(stored["expect"]),
+            facts=with_pending(facts, state, but=request.id),
             used=used_without(state, state.book.pending(request.id), now_ms),
         )
         if state.frozen_by(grant) is not None:

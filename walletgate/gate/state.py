@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from walletgate.encoding import to_hex
 from walletgate.errors import AuthenticationError, ConflictError, InvariantViolation
+from walletgate.gate.codec import stored_allowances
 from walletgate.gate.lifecycle import FINAL
 from walletgate.limits import LimitBook
 from walletgate.policy import Policy, load
 from walletgate.store import Freeze, Grant, Operator, Request, Store, Wallet
-from walletgate.types import Address, Hash32, Status
+from walletgate.types import Address, Allowance, Asset, Hash32, Status
 
 
 class State:
@@ -31,6 +32,7 @@ class State:
         self.waiting: dict[str, set[str]] = {}
         self.commands: set[bytes] = set()
         self.claimed: set[str] = set()
+        self.allowances: dict[str, tuple[Allowance, ...]] = {}
         self.book = LimitBook(store.history)
         self.load()
 
@@ -42,8 +44,10 @@ class State:
         self.nonces = {**self.chain_counts, **store.nonces()}
         self.requests.clear()
         self.waiting.clear()
+        self.allowances.clear()
         for request in store.open_requests():
             self.keep(request)
+            self.allowances[request.id] = stored_allowances(request.decision)
         self.book = LimitBook(store.history, first_id=store.next_movement_id(), open_movements=store.open_movements())
 
     def load_authority(self) -> None:
@@ -80,12 +84,23 @@ class State:
         """Remembers a request as it now is for as long as it can still move, and returns it."""
         waits = self.waiting.setdefault(request.grant_id, set())
         (waits.add if request.status is Status.AWAITING_APPROVAL else waits.discard)(request.id)
+        if request.status in FINAL:
+            self.allowances.pop(request.id, None)
         settles = request.raw is not None or request.expires_ms is not None
         if request.status in FINAL or (request.status is Status.SIGNED and not settles):
             self.requests.pop(request.id, None)
         else:
             self.requests[request.id] = request
         return request
+
+    def pending_allowance(self, key: tuple[Asset, Address, Address], *, but: str = "") -> int:
+        """What requests that still move would let a spender take, by asset, owner and spender."""
+        return sum(
+            allowance.amount
+            for request, allowances in self.allowances.items()
+            for allowance in allowances
+            if request != but and (allowance.asset, allowance.owner, allowance.spender) == key
+        )
 
     def claim(self, request: Request) -> None:
         """Makes the job that calls this the only one of its batch that may end the request's waiting.

@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from walletgate.policy.addresses import ANYONE, OWN, AddressSet
+from walletgate.policy.addresses import ANYONE, NOBODY, OWN, AddressSet
+from walletgate.policy.contain import covers_addresses
 from walletgate.policy.document import Policy
 from walletgate.policy.model import (
     AboveAmount,
@@ -164,12 +165,23 @@ def _asked(policy: Policy, measure: Measure, asset: Asset) -> list[Limit] | None
                     found.append(Limit(name, measure, asset, per_request=when.amount))
                 else:
                     found.append(Limit(name, measure, asset, windows=((when.window_ms, when.amount),)))
-            case TransferMatch() as match if match.to.anyone and not match.not_to.members and not match.not_to.own:
-                if match.assets is None or asset in match.assets:
-                    return None
+            case TransferMatch() as match if measure is Measure.AMOUNT and _asks_about_all(policy, match, asset):
+                return None
             case _:
                 pass
     return found
+
+
+def _asks_about_all(policy: Policy, match: TransferMatch, asset: Asset) -> bool:
+    """Whether every way out of `asset` is asked about. The value of a new contract is no payment."""
+    deploys = asset.is_native and any(isinstance(rule.match, DeployMatch) for rule in policy.terms.permits)
+    return (
+        not deploys
+        and (match.assets is None or asset in match.assets)
+        and match.to.anyone
+        and match.not_to == NOBODY
+        and covers_addresses(match.sender, OWN)
+    )
 
 
 def _most(limits: Iterable[Limit], counts: Iterable[Limit], reach: _Reach, span_ms: int | None) -> Most:

@@ -89,15 +89,7 @@ def covers(  # noqa: C901, PLR0911, PLR0912 - one arm for each kind of match
         case RevokeMatch(), RevokeMatch():
             return True
         case NftMatch(), NftMatch():
-            sells = (
-                wide or small.sell_above is None or (big.sell_above is not None and big.sell_above <= small.sell_above)
-            )
-            return (
-                _within(big.collections, small.collections)
-                and covers_addresses(big.to, small.to)
-                and covers_addresses(big.operators, small.operators)
-                and sells
-            )
+            return _covers_nft(big, small, wide=wide)
         case SignMatch(), SignMatch():
             return (
                 _within(big.contracts, small.contracts)
@@ -130,6 +122,16 @@ def covers(  # noqa: C901, PLR0911, PLR0912 - one arm for each kind of match
             return _within(big.codes, small.codes) and _within(big.contracts, small.contracts)
         case _:
             return False
+
+
+def _covers_nft(big: NftMatch, small: NftMatch, *, wide: bool) -> bool:
+    sells = small.sell_above is None or (big.sell_above is not None and big.sell_above <= small.sell_above)
+    return (
+        _within(big.collections, small.collections)
+        and covers_addresses(big.to, small.to)
+        and covers_addresses(big.operators, small.operators)
+        and (wide or sells)
+    )
 
 
 def _covers_call(big: CallMatch, small: CallMatch, *, wide: bool) -> bool:

@@ -90,7 +90,9 @@ def cover_payment(state: Judging, effect: Transfer) -> Verdict:
 
 def _refused_payment(state: Judging, effect: Transfer) -> Reason:
     policy = state.policy
-    if effect.sender not in state.own and effect.asset in policy.index.paid_assets:
+    usable = [match.sender for _, match in rules_of(state, TransferMatch) if effect.asset in (match.assets or ())]
+    foreign = effect.sender not in state.own and bool(usable)
+    if foreign and not any(sender.has(effect.sender, effect.asset.chain_id, state.own) for sender in usable):
         text = f"takes from {address_name(policy, effect.sender)}, which is not the wallet"
         return Reason("foreign_sender", text, path=effect.path)
     if effect.asset not in policy.index.asset_names:

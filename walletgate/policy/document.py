@@ -29,15 +29,13 @@ from fractions import Fraction
 from typing import Final
 
 from walletgate.effects.abi import Function
+from walletgate.policy.addresses import OWN, AddressSet, ContractId
 from walletgate.policy.amounts import QUOTE_DECIMALS, AmountError, parse_amount, parse_duration, parse_rate
 from walletgate.policy.canonical import hash_terms
 from walletgate.policy.index import Index, build_index
 from walletgate.policy.matches import SIGNATURE_TTL_S, UNLIMITED
 from walletgate.policy.model import (
-    OWN,
-    AddressSet,
     AllowanceMatch,
-    ContractId,
     Need,
     NewRecipient,
     NftMatch,
@@ -92,9 +90,9 @@ class Policy:
     text: str = field(repr=False)
     source: str
     functions: Mapping[tuple[int, Address, bytes], Function] = field(repr=False)
-    """Contract functions that rules name, for the decoder: by chain, contract and selector."""
+    """Contract functions that permits name, for the decoder: by chain, contract and selector."""
     collections: frozenset[ContractId] = field(repr=False)
-    """NFT contracts that rules name, for the decoder."""
+    """NFT contracts that permits name, for the decoder."""
     needs: frozenset[Need]
     """Facts that judging may ask for."""
     index: Index = field(repr=False)
@@ -311,7 +309,7 @@ def _with_recipients(function: Function) -> Function:
 
 
 def _collections(terms: Terms) -> frozenset[ContractId]:
-    matches = [rule.match for rule in (*terms.permits, *terms.forbids)]
+    matches = [rule.match for rule in terms.permits]
     found = [match.collections or frozenset() for match in matches if isinstance(match, NftMatch)]
     return frozenset().union(*found)
 

@@ -35,6 +35,8 @@ Outflow = tuple[Asset, int, Address]
 def check_expectation(state: Judging) -> None:
     """Denies where the effects differ from the expectation, or where the policy demands one and there is none."""
     expect = state.case.expect
+    if expect is None and not state.policy.terms.require_expect:
+        return
     outflows = [each for each in map(_outflow, state.case.effects) if each is not None]
     if expect is None or (expect.asset is None and expect.amount is None and expect.recipient is None):
         if state.policy.terms.require_expect and outflows:

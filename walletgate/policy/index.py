@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from walletgate.policy.addresses import ContractId
 from walletgate.policy.known import KNOWN_ADDRESSES
 from walletgate.policy.model import (
     AboveAmount,
@@ -18,7 +19,6 @@ from walletgate.policy.model import (
     ApproveRule,
     BlindMatch,
     CallMatch,
-    ContractId,
     DelegateMatch,
     DeployMatch,
     FeeShareMatch,
@@ -93,7 +93,6 @@ class Index:
     """Rules about payments by the recipients that they name."""
     open_payments: tuple[Rule, ...]
     """Rules about payments to the wallet itself or to anybody."""
-    paid_assets: frozenset[Asset]
     allowances: Mapping[Asset, tuple[Rule, ...]]
     calls: Mapping[tuple[int, Address, bytes | None], tuple[Rule, ...]]
     contracts: Mapping[tuple[type, ContractId], tuple[Rule, ...]]
@@ -137,7 +136,6 @@ def build_index(terms: Terms) -> Index:
             for address in match.to.members | {address for _, address in match.to.pinned}
         ),
         open_payments=tuple(rule for rule, match in payments if match.to.anyone or match.to.own),
-        paid_assets=frozenset(asset for _, match in payments for asset in match.assets or ()),
         allowances=_grouped(
             (asset, rule)
             for rule in permits

@@ -15,18 +15,14 @@ from walletgate.effects.abi import Function, parse_signature
 from walletgate.effects.signature import SignatureError
 from walletgate.encoding import parse_hex
 from walletgate.errors import InvalidRequestError
+from walletgate.policy.addresses import ANYONE, NOBODY, OWN, AddressSet, ContractId
 from walletgate.policy.amounts import parse_amount, parse_duration
 from walletgate.policy.conditions import Condition
 from walletgate.policy.model import (
-    ANYONE,
-    NOBODY,
-    OWN,
-    AddressSet,
     AdminMatch,
     AllowanceMatch,
     BlindMatch,
     CallMatch,
-    ContractId,
     DelegateMatch,
     DeployMatch,
     FeeShareMatch,
@@ -186,7 +182,7 @@ def _functions(reading: Reading, contracts: frozenset[ContractId] | None) -> Map
         found[function.selector] = FunctionMatch(
             function.signature, tuple(param.name for param in function.params), _where(reading, function, texts)
         )
-        for contract in contracts or ():
+        for contract in (contracts or ()) if reading.strict else ():
             _collect(reading, contract, function)
     return found
 
@@ -203,7 +199,10 @@ def _where(reading: Reading, function: Function, texts: tuple[str, ...]) -> Cond
 
 
 def _collect(reading: Reading, contract: ContractId, function: Function) -> None:
-    """Keeps the function for the decoder; the spelling with more parameter names wins, two that differ do not."""
+    """Keeps the function for the decoder; the spelling with more parameter names wins, two that differ do not.
+
+    Only permits say how calls are decoded, so that adding a forbid or approve rule can never change what is seen.
+    """
     other = reading.functions.setdefault((contract, function.selector), function)
     if other.params == function.params:
         return

@@ -18,8 +18,6 @@ from walletgate.policy.addresses import ANYONE, NOBODY, OWN, AddressSet, Contrac
 from walletgate.policy.conditions import Condition
 from walletgate.types import Address, ApprovalTerms, Asset, Measure
 
-__all__ = ["ANYONE", "NOBODY", "OWN", "AddressSet", "ContractId"]
-
 # --- what a rule speaks of -------------------------------------------------------------------------
 
 

@@ -14,8 +14,8 @@ from typing import Final
 
 from walletgate.encoding import checksum_address, parse_address
 from walletgate.errors import InvalidRequestError
+from walletgate.policy.addresses import ANYONE, AddressSet, ContractId
 from walletgate.policy.known import KNOWN_ADDRESSES
-from walletgate.policy.model import ANYONE, AddressSet, ContractId
 from walletgate.policy.reader import Table, nearest
 from walletgate.types import CHAINS, NATIVE, Address, Asset
 

@@ -44,7 +44,15 @@ def amount_text(policy: Policy, asset: Asset, amount: int) -> str:
         return f"unlimited {name}"
     if decimals is None and asset.is_native:
         decimals = NATIVE_DECIMALS
-    return f"{format_amount(amount, decimals)} {name}" if decimals is not None else f"{amount} base units of {name}"
+    if decimals is None:
+        return f"{amount:,} base units of {name}"
+    return f"{grouped(format_amount(amount, decimals))} {name}"
+
+
+def grouped(number: str) -> str:
+    """A decimal number with its thousands apart, because a slip of three digits must catch the eye."""
+    whole, point, part = number.partition(".")
+    return f"{int(whole):,}{point}{part}"
 
 
 def measure_text(policy: Policy, measure: Measure, asset: Asset | None, unit: str | None, amount: int) -> str:
@@ -52,7 +60,7 @@ def measure_text(policy: Policy, measure: Measure, asset: Asset | None, unit: st
     if measure is Measure.COUNT or (asset is None and unit is None):
         return f"{amount} request{'' if amount == 1 else 's'}"
     if asset is None:
-        return f"{format_amount(amount, QUOTE_DECIMALS)} {unit}"
+        return f"{grouped(format_amount(amount, QUOTE_DECIMALS))} {unit}"
     return amount_text(policy, asset, amount) + (" in fees" if measure is Measure.FEE else "")
 
 

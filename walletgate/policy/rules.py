@@ -11,16 +11,15 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from walletgate.effects.abi import Function
+from walletgate.policy.addresses import ANYONE, ContractId
 from walletgate.policy.amounts import QUOTE_DECIMALS, parse_amount, parse_duration, parse_share
 from walletgate.policy.canonical import canonical_json
 from walletgate.policy.matches import KINDS, Reading, read_match
 from walletgate.policy.model import (
-    ANYONE,
     AboveAmount,
     Always,
     ApproveRule,
     CallMatch,
-    ContractId,
     Cooldown,
     Limit,
     NewRecipient,

@@ -147,18 +147,21 @@ def _reason_line(reason: Reason) -> str:
 
 
 def describe(  # noqa: C901, PLR0911, PLR0912 - one arm for each kind of effect
-    effect: Effect, policy: Policy
+    effect: Effect, policy: Policy, *, wallet: Address | None = None
 ) -> str:
-    """What the effect does, as the rest of a sentence that begins with "it"."""
+    """What the effect does, as the rest of a sentence that begins with "it".
+
+    With `wallet` that address is called the wallet itself, and whoever else's money moves is named.
+    """
 
     def who(address: Address) -> str:
-        return address_name(policy, address)
+        return address_name(policy, address, wallet=wallet)
 
     match effect:
         case Transfer():
-            return _transfer(effect, policy)
+            return _transfer(effect, policy, wallet)
         case Allowance():
-            return _allowance(effect, policy)
+            return _allowance(effect, who(effect.spender), policy)
         case NftTransfer():
             price = "" if effect.price is None else f" for at least {_wei(policy, effect.collection, effect.price)}"
             token = f"token {effect.token_id} of {who(effect.collection.address)}"
@@ -177,7 +180,7 @@ def describe(  # noqa: C901, PLR0911, PLR0912 - one arm for each kind of effect
             delegate = ", as the wallet's own code," if effect.delegate else ""
             return f"calls {printable(effect.signature)}{delegate} on {who(effect.to)}"
         case Receive():
-            return _receive(effect, policy)
+            return _receive(effect, who(effect.recipient), policy)
         case Redirect():
             return f"sends {printable(effect.what)} to {who(effect.recipient)}"
         case FeeShare():
@@ -208,19 +211,22 @@ def describe(  # noqa: C901, PLR0911, PLR0912 - one arm for each kind of effect
             assert_never(effect)
 
 
-def _transfer(effect: Transfer, policy: Policy) -> str:
-    paid = amount_text(policy, effect.asset, effect.amount)
+def _transfer(effect: Transfer, policy: Policy, wallet: Address | None) -> str:
+    def who(address: Address) -> str:
+        return address_name(policy, address, wallet=wallet)
+
+    paid, via = amount_text(policy, effect.asset, effect.amount), effect.via
+    own = wallet is None or effect.sender == wallet or effect.sender in policy.terms.accounts
+    whose = "" if own else f" out of {who(effect.sender)}'s funds"
     if effect.recipient == ZERO_ADDRESS:
-        return f"destroys {paid}"
-    via = effect.via
+        return f"destroys {paid}{whose}"
     if via is not None and via == effect.recipient:
-        return f"lets {address_name(policy, via)} take {paid} now"
-    through = f" through {address_name(policy, via)}" if via is not None else ""
-    return f"pays {paid} to {address_name(policy, effect.recipient)}{through}"
+        return f"lets {who(via)} take {paid} now{whose}"
+    through = f" through {who(via)}" if via is not None else ""
+    return f"pays {paid} to {who(effect.recipient)}{through}{whose}"
 
 
-def _allowance(effect: Allowance, policy: Policy) -> str:
-    spender = address_name(policy, effect.spender)
+def _allowance(effect: Allowance, spender: str, policy: Policy) -> str:
     if effect.amount == 0 and not effect.added:
         return f"no longer lets {spender} spend {asset_name(policy, effect.asset)}"
     amount = UINT256_MAX if effect.amount >= UINT160_MAX else effect.amount
@@ -228,8 +234,7 @@ def _allowance(effect: Allowance, policy: Policy) -> str:
     return f"lets {spender} spend {amount_text(policy, effect.asset, amount)}{more}{_until(effect.expires_at)}"
 
 
-def _receive(effect: Receive, policy: Policy) -> str:
-    recipient = address_name(policy, effect.recipient)
+def _receive(effect: Receive, recipient: str, policy: Policy) -> str:
     what = (
         f"{effect.min_amount} base units of something"
         if effect.asset is None

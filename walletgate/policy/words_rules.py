@@ -6,19 +6,18 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from walletgate.encoding import checksum_address, printable, to_hex
+from walletgate.policy.addresses import AddressSet, ContractId
 from walletgate.policy.amounts import format_amount, format_share
 from walletgate.policy.document import Policy
 from walletgate.policy.known import KNOWN_ADDRESSES
 from walletgate.policy.model import (
     AboveAmount,
-    AddressSet,
     AdminMatch,
     AllowanceMatch,
     Always,
     ApproveRule,
     BlindMatch,
     CallMatch,
-    ContractId,
     Cooldown,
     DelegateMatch,
     DeployMatch,

@@ -106,7 +106,7 @@ class AgentApi:
         decision = judged.decision
         return {
             "decision": {"outcome": decision.outcome.name.lower(), "reasons": [plain(r) for r in decision.reasons]},
-            "effects": judged.words(policy),
+            "effects": judged.words(policy, session.grant.wallet),
         }
 
     async def _limits(self, _http: web.Request, session: Session) -> dict[str, Any]:

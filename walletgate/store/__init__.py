@@ -1,7 +1,7 @@
 """State that survives: the ledger, the log, and who may do what."""
 
 from walletgate.store.records import Approval, Freeze, Grant, Operator, PolicyText, Request, Wallet
-from walletgate.store.sqlite import OPEN_STATUSES, Store, Writer
+from walletgate.store.sqlite import OPEN_STATUSES, Store, Writer, read_only
 
 __all__ = [
     "OPEN_STATUSES",
@@ -14,4 +14,5 @@ __all__ = [
     "Store",
     "Wallet",
     "Writer",
+    "read_only",
 ]

@@ -75,7 +75,8 @@ def _values(table: type[Row], values: Values) -> tuple[Any, ...]:
 class Store:
     """The database of one gate."""
 
-    def __init__(self, connection: sqlite3.Connection, origin: str, lock: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, origin: str, lock: int | None) -> None:
+        """Use `open` or `read_only`."""
         self._db = connection
         self._lock = lock
         self.origin = origin
@@ -108,7 +109,8 @@ class Store:
     def close(self) -> None:
         """Closes the file and gives up the lock."""
         self._db.close()
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
     # --- writing -----------------------------------------------------------------------------------
 
@@ -210,6 +212,10 @@ class Store:
         clause, values = ("WHERE status = ? ", [status.value]) if status else ("", [])
         bounded = min(limit, _TERMINAL_FEED_MAX)
         return self._requests(f"{clause}ORDER BY created_ms DESC, id DESC LIMIT ?", [*values, bounded])
+
+    def requests_since(self, start_ms: int) -> list[Request]:
+        """All requests made at or after `start_ms`, oldest first."""
+        return self._requests("WHERE created_ms >= ? ORDER BY created_ms, id", (start_ms,))
 
     def approvals(self, request_id: str) -> list[Approval]:
         """Operators' words on a request, in the order they came."""
@@ -372,7 +378,7 @@ class Writer:
         query = (
             "UPDATE request SET status = 'broadcast', outcome = NULL, updated_ms = ? WHERE id = ? AND status = 'signed'"
         )
-        moved = self._db.executemany(query, [(self.now_ms, r.id, Status.SIGNED.value) for r in requests]).rowcount
+        moved = self._db.executemany(query, [(self.now_ms, r.id) for r in requests]).rowcount
         if moved != len(requests):
             raise InvariantViolation("a request moved on under its own writer")
         return [replace(r, status=Status.BROADCAST, outcome=None, updated_ms=self.now_ms) for r in requests]
@@ -429,6 +435,27 @@ class Writer:
 
     def _add(self, table: type[Row], values: Values) -> None:
         self._db.execute(_insert(table), _values(table, values))
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[Store]:
+    """The store of a gate that may be running: reads what is committed, takes no lock, changes nothing.
+
+    Raises:
+        StoreError: `store_missing`, `schema_version`.
+    """
+    if not path.exists():
+        raise StoreError(f"there is no store at {path}", code="store_missing")
+    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    try:
+        try:
+            (origin,) = db.execute("SELECT value FROM meta WHERE key = 'origin'").fetchone()
+        except (sqlite3.DatabaseError, TypeError):
+            raise StoreError(f"{path} is not a WalletGate store", code="schema_version") from None
+        _check_schema(db, origin)
+        yield Store(db, origin, None)
+    finally:
+        db.close()
 
 
 def _request(row: tuple[Any, ...]) -> Request:

@@ -1,0 +1,86 @@
+"""What another policy would have said to requests that were judged before.
+
+Each past request is decoded and judged again at its own time under the other policy, and what that would have let
+through is booked, so that later requests meet the budgets that would have been left. Facts that were known then and
+are not recorded (balances, prices, allowances) are not known now, and what rests on them is denied.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from walletgate.gate.ask import Session
+from walletgate.gate.codec import payload_from_json
+from walletgate.gate.judging import judge_payload
+from walletgate.limits import LimitBook
+from walletgate.policy import Facts, Policy, describe
+from walletgate.store import Grant, Request
+from walletgate.types import Address, Bucket, Expectation, Outcome, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One past request: what was decided, and what the other policy decides, with its reasons."""
+
+    request: str
+    agent: str
+    at_ms: int
+    before: Outcome
+    after: Outcome
+    reasons: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+def replay(policy: Policy, requests: Iterable[Request], grants: dict[str, Grant]) -> Iterator[Replayed]:
+    """Judges `requests`, oldest first, under `policy`."""
+    book = LimitBook(lambda _bucket: ())
+    seen: dict[Address, int] = {}
+    for request in requests:
+        grant = grants[request.grant_id]
+        stored = json.loads(request.payload)
+        payload = payload_from_json(stored["payload"])
+        at_ms = request.created_ms
+
+        def used(bucket: Bucket, window_ms: int | None, now_ms: int = at_ms) -> int:
+            return book.used(bucket, window_ms, now_ms)
+
+        judged = judge_payload(
+            payload,
+            session=Session(grant, request.chain_id),
+            policy=policy,
+            now_ms=at_ms,
+            method=request.kind,
+            expect=expectation_of(stored["expect"]),
+            facts=Facts(first_seen_ms=dict(seen), gas=payload.gas if isinstance(payload, Transaction) else None),
+            used=used,
+        )
+        decision = judged.decision
+        if decision.outcome is not Outcome.DENY:
+            book.reserve(
+                request.id, decision.bookings, grant=grant.id, group=grant.team, wallet=grant.wallet, now_ms=at_ms
+            )
+            if book.pending(request.id):
+                book.post(request.id, now_ms=at_ms)
+            for booking in decision.bookings:
+                if booking.recipient is not None:
+                    seen.setdefault(booking.recipient, at_ms)
+        yield Replayed(
+            request.id,
+            grant.agent,
+            at_ms,
+            Outcome[json.loads(request.decision)["outcome"].upper()],
+            decision.outcome,
+            tuple(reason.text for reason in decision.reasons),
+            tuple(describe(effect, policy, wallet=grant.wallet) for effect in judged.effects[:3]),
+        )
+
+
+def expectation_of(stored: dict[str, str | None] | None) -> Expectation | None:
+    """The expectation a request was stored with."""
+    if stored is None:
+        return None
+    recipient = stored["recipient"]
+    address = None if recipient is None else Address(bytes.fromhex(recipient[2:]))
+    return Expectation(stored["asset"], stored["amount"], address)
