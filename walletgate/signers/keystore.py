@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import coincurve
-from eth_keyfile.exceptions import EthKeyfileValueError
-from eth_keyfile.keyfile import create_keyfile_json, decode_keyfile_json
 
 from walletgate.encoding import checksum_address, keccak256
 from walletgate.errors import InvariantViolation, SignerError
@@ -106,6 +104,8 @@ def create_keystore(
     Raises:
         SignerError: `keystore_exists`, `keystore_invalid` (not a secp256k1 secret).
     """
+    from eth_keyfile.keyfile import create_keyfile_json  # noqa: PLC0415 - brings half a second of BLS arithmetic
+
     try:
         key = coincurve.PrivateKey(secret or secrets.token_bytes(32))
     except ValueError:
@@ -129,6 +129,9 @@ def read_keystore(path: Path, passphrase: str) -> bytes:
     Raises:
         SignerError: `wrong_passphrase`, `keystore_invalid`, `keystore_missing`.
     """
+    from eth_keyfile.exceptions import EthKeyfileValueError  # noqa: PLC0415 - as in create_keystore
+    from eth_keyfile.keyfile import decode_keyfile_json  # noqa: PLC0415
+
     try:
         with path.open("rb") as file:
             text = file.read(KEYSTORE_SIZE_BYTES_MAX + 1)
