@@ -95,10 +95,14 @@ def _environment() -> Iterator[Finding]:
 
 
 def _listen(config: Config) -> Iterator[Finding]:
-    if config.host in ("127.0.0.1", "::1", "localhost"):
-        yield Finding("ok", "listen", f"agents reach the gate on {config.host}:{config.port} only")
-    else:
-        yield Finding("warning", "listen", f"agents' tokens cross the network to {config.host}", "put TLS in front")
+    for who, place in (("agents", config.listen), ("operators", config.operators)):
+        if place is None:
+            continue
+        host, port = place
+        if host in ("127.0.0.1", "::1", "localhost"):
+            yield Finding("ok", "listen", f"{who} reach the gate on {host}:{port}, this machine only")
+        else:
+            yield Finding("warning", "listen", f"{who}' tokens cross the network to {host}", "put TLS in front")
 
 
 def _gate(home: Home) -> Iterator[Finding]:

@@ -104,5 +104,5 @@ def _save(home: Home, agent: str, token: str) -> Path:
     path = Path.home() / ".config" / "walletgate" / "agents" / f"{agent}.toml"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     config = home.read_config()
-    write_private(path, f'url = "http://{config.host}:{config.port}"\ntoken = "{token}"\n')
+    write_private(path, f'url = "http://{config.listen[0]}:{config.listen[1]}"\ntoken = "{token}"\n')
     return path

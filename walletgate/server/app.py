@@ -110,18 +110,22 @@ async def _listen(
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         runners.append(runner)
-    site = web.TCPSite(runners[0], config.host, config.port, backlog=1024)
-    try:
-        await site.start()
-    except OSError as error:
-        place = f"{config.host}:{config.port}"
-        raise ConfigError(
-            f"cannot listen on {place}: {error.strerror}", data={"file": str(home.config), "key": "listen"}
-        ) from None
+    await _listen_tcp(runners[0], config.listen, home, "listen")
     port = runners[0].addresses[0][1]
+    if config.operators is not None:
+        await _listen_tcp(runners[1], config.operators, home, "operators")
     for runner, path in ((runners[0], home.agent_socket), (runners[1], home.operator_socket)):
         await _listen_unix(runner, path)
-    return f"http://{config.host}:{port}"
+    return f"http://{config.listen[0]}:{port}"
+
+
+async def _listen_tcp(runner: web.AppRunner, place: tuple[str, int], home: Home, key: str) -> None:
+    host, port = place
+    try:
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+    except OSError as error:
+        problem = f"cannot listen on {host}:{port}: {error.strerror}"
+        raise ConfigError(problem, data={"file": str(home.config), "key": key}) from None
 
 
 async def _listen_unix(runner: web.AppRunner, path: Path) -> None:

@@ -15,6 +15,8 @@ Configuration is TOML; unknown keys are refused with file and key:
 
     name = "gate.example/audit/1"       # the log's origin and the gate's name in every signed word
     listen = "127.0.0.1:8550"           # agents; loopback unless you know what you do
+    operators = "127.0.0.1:8551"        # operators on TCP too; left out, they have the socket alone
+    poll_s = 1                          # how often the chain is asked what became of transactions
 
     [chains.base]                       # a name from the built-in table, or any name with an id
     url = "http://127.0.0.1:8545"
@@ -37,7 +39,7 @@ from walletgate.audit.note import SigningKey, parse_signing_key
 from walletgate.errors import ConfigError
 from walletgate.types import CHAINS
 
-_KEYS = ("name", "listen", "poll_s", "chains")
+_KEYS = ("name", "listen", "operators", "poll_s", "chains")
 _CHAIN_KEYS = ("id", "url", "confirmations")
 DEFAULT_LISTEN = "127.0.0.1:8550"
 
@@ -54,11 +56,11 @@ class ChainConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`walletgate.toml`, read. `poll_s` is how often the chain is asked what became of transactions."""
+    """`walletgate.toml`, read. `listen` and `operators` are host and port; no `operators` is the socket alone."""
 
     name: str
-    host: str
-    port: int
+    listen: tuple[str, int]
+    operators: tuple[str, int] | None
     chains: tuple[ChainConfig, ...]
     poll_s: float
 
@@ -208,7 +210,8 @@ def parse_config(text: str, *, source: str) -> Config:
     name = document.get("name")
     if not isinstance(name, str) or not is_origin(name):
         raise _invalid(source, "name", "must be 1 to 255 visible characters without spaces or +")
-    host, port = _listen(document.get("listen", DEFAULT_LISTEN), source)
+    listen = _listen(document.get("listen", DEFAULT_LISTEN), source, "listen")
+    operators = _listen(document["operators"], source, "operators") if "operators" in document else None
     poll_s = document.get("poll_s", 1)
     if isinstance(poll_s, bool) or not isinstance(poll_s, int | float) or not 0.05 <= poll_s <= 600:
         raise _invalid(source, "poll_s", "must be seconds between 0.05 and 600")
@@ -218,7 +221,7 @@ def parse_config(text: str, *, source: str) -> Config:
     read = tuple(_chain(key, value, source) for key, value in chains.items())
     if len({chain.chain_id for chain in read}) != len(read):
         raise _invalid(source, "chains", "two of them have the same id")
-    return Config(name, host, port, read, float(poll_s))
+    return Config(name, listen, operators, read, float(poll_s))
 
 
 def _chain(name: str, body: object, source: str) -> ChainConfig:
@@ -240,10 +243,10 @@ def _chain(name: str, body: object, source: str) -> ChainConfig:
     return ChainConfig(name, chain_id, url, confirmations)
 
 
-def _listen(value: object, source: str) -> tuple[str, int]:
+def _listen(value: object, source: str, key: str) -> tuple[str, int]:
     host, _, port = str(value).rpartition(":")
     if not isinstance(value, str) or not host or not port.isdigit() or int(port) > 65_535:
-        raise _invalid(source, "listen", "must be HOST:PORT")
+        raise _invalid(source, key, "must be HOST:PORT")
     return host, int(port)
 
 

@@ -151,8 +151,6 @@ def ask_of_rpc(
             document = _one(params, 1, (2,))
             asked = parse_typed_data(document, signer=parse_address(params[0], where="params[0]"))
     judged_as = {"wallet_sendTransaction": "eth_sendTransaction"}.get(method, method)
-    if method in ("eth_signTypedData", "eth_signTypedData_v3"):
-        judged_as = "eth_signTypedData_v4"
     return Ask(
         client_id=request_id,
         surface="rpc",
