@@ -338,3 +338,60 @@ def test_an_approval_is_the_first_thing_a_restarted_gate_signs(tmp_path: Path) -
             assert (await bench.approve(request)).nonce == 0
 
     run(work())
+
+
+def test_commands_at_once_cannot_remove_the_last_two_operators(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with make_gate(tmp_path) as bench:
+            words = [bench.command("operator.remove", {"name": name}) for name in ("alice", "bob")]
+            results = await asyncio.gather(*map(bench.operations.command, words), return_exceptions=True)
+            codes = {getattr(result, "code", "done") for result in results}
+            assert codes in ({"done", "not_an_operator"}, {"done", "last_operator"})
+            assert sum(o.removed_ms is None for o in bench.gate.state.operators.values()) == 1
+
+    run(work())
+
+
+def test_an_approval_and_a_revocation_at_once_never_break_the_gate(tmp_path: Path) -> None:
+    async def work() -> None:
+        for number, first in enumerate(("approve", "revoke")):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            async with make_gate(folder) as bench:
+                request = await bench.pay(30)
+                revoke = bench.operations.command(bench.command("grant.revoke", {"grant": "grant_1"}))
+                approve = bench.approve(request)
+                both = [approve, revoke] if first == "approve" else [revoke, approve]
+                await asyncio.gather(*both, return_exceptions=True)
+                await bench.quiet()
+                status = bench.gate.find(request.id).status  # type: ignore[union-attr]
+                assert status in (Status.SIGNED, Status.BROADCAST, Status.EXPIRED)
+                assert (status is Status.EXPIRED) == (bench.chain.received == [])
+                assert bench.gate._writer is not None and not bench.gate._writer.done()
+
+    run(work())
+
+
+def test_who_waits_for_a_request_hears_at_once_that_its_grant_ended(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with make_gate(tmp_path) as bench:
+            request = await bench.pay(30)
+            waiting = asyncio.create_task(bench.gate.wait(request.id, 30))
+            await asyncio.sleep(0)
+            await bench.operations.command(bench.command("grant.revoke", {"grant": "grant_1"}))
+            assert (await asyncio.wait_for(waiting, 1)).status is Status.EXPIRED
+
+    run(work())
+
+
+def test_a_payment_behind_a_freeze_in_the_same_commit_is_denied(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with make_gate(tmp_path) as bench:
+            await bench.pay(1)
+            freeze = bench.operations.command(bench.command("freeze", {"scope": "all"}))
+            results = await asyncio.gather(freeze, *(bench.pay(1) for _ in range(5)))
+            after = bench.kinds()[bench.kinds().index("frozen") :]
+            assert "transaction_signed" not in after
+            assert all(request.status is Status.DENIED for request in results[1:])  # type: ignore[union-attr]
+
+    run(work())

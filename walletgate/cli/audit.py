@@ -132,19 +132,25 @@ class LogReader:
 
     def rows(self) -> Iterator[tuple[int, bytes, bytes]]:
         """(seq, leaf, entry) in order."""
-        try:
-            yield from self._db.execute("SELECT seq, leaf, entry FROM audit ORDER BY seq")
-        except sqlite3.DatabaseError as error:
-            raise AuditError(f"the store cannot be read: {error}", code="log_unreadable") from None
+        yield from self._read("SELECT seq, leaf, entry FROM audit ORDER BY seq")
 
     def head(self) -> tuple[int, Hash32]:
         """Size and root as the store's own head says."""
-        size, edge = self._db.execute("SELECT size, frontier FROM log_head WHERE id = 1").fetchone()
+        rows = list(self._read("SELECT size, frontier FROM log_head WHERE id = 1"))
+        if not rows:
+            raise AuditError("the store has no head of its log", code="log_unreadable")
+        size, edge = rows[0]
         return size, frontier_root(unpack_frontier(size, edge))
 
     def checkpoints(self) -> list[str]:
         """The signed notes the store keeps."""
-        return [note for (note,) in self._db.execute("SELECT note FROM checkpoint ORDER BY size")]
+        return [note for (note,) in self._read("SELECT note FROM checkpoint ORDER BY size")]
+
+    def _read(self, query: str) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._db.execute(query)
+        except sqlite3.DatabaseError as error:
+            raise AuditError(f"the store cannot be read: {error}", code="log_unreadable") from None
 
 
 def _read(path: Path) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from walletgate.cli.common import home_of, read_passphrase
 from walletgate.encoding import keccak256, to_hex
 from walletgate.errors import (
     ApprovalError,
@@ -179,6 +180,19 @@ class OperatorClient:
                 str(error["detail"]), code=str(error["code"]), data=error.get("data")
             )
         return dict(answer)
+
+
+def signed_command(
+    home: Path, action: str, payload: Mapping[str, Any], *, operator: str | None, passphrase_file: Path | None
+) -> dict[str, Any]:
+    """Has an operator of this machine sign a command, and has it carried out; returns the gate's answer.
+
+    Raises:
+        WalletGateError: why not.
+    """
+    client = OperatorClient(home_of(home))
+    _, secret = client.operator_secret(operator, lambda what: read_passphrase(what, file=passphrase_file))
+    return client.command(action, payload, secret=secret)
 
 
 async def _carry_out(home: Home, name: str, signed: SignedCommand) -> dict[str, Any]:

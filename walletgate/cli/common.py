@@ -12,6 +12,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -86,6 +87,7 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 DEFAULT_HOME = Path.home() / ".walletgate"
 PASSPHRASE_LENGTH_MAX = 1024
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
 def home_of(path: Path) -> Home:
@@ -102,17 +104,12 @@ def read_passphrase(
         ConfigError: `passphrase_missing`, `passphrase_exposed` (others can read the file).
     """
     if file is not None:
-        mode = stat.S_IMODE(file.stat().st_mode) if file.exists() else None
-        if mode is None:
-            raise ConfigError(f"there is no file {file}", code="passphrase_missing")
-        if mode & 0o077:
-            raise ConfigError(f"{file} can be read by others: chmod 600 {file}", code="passphrase_exposed")
-        return _first_line(file.read_text())
+        return _read_file(file)
     if descriptor is not None:
         try:
             with os.fdopen(descriptor, closefd=False) as stream:
                 return _first_line(stream.read(PASSPHRASE_LENGTH_MAX))
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             raise ConfigError(f"nothing to read at descriptor {descriptor}", code="passphrase_missing") from None
     if not sys.stdin.isatty():
         raise ConfigError(
@@ -125,6 +122,26 @@ def read_passphrase(
     if not passphrase:
         raise ConfigError("an empty passphrase protects nothing", code="passphrase_missing")
     return passphrase
+
+
+def _read_file(file: Path) -> str:
+    try:
+        if stat.S_IMODE(file.stat().st_mode) & 0o077:
+            raise ConfigError(f"{file} can be read by others: chmod 600 {file}", code="passphrase_exposed")
+        with file.open() as stream:
+            return _first_line(stream.read(PASSPHRASE_LENGTH_MAX))
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"cannot read a passphrase from {file}", code="passphrase_missing") from None
+
+
+def check_name(name: str) -> None:
+    """Refuses a name the gate would refuse, before a file is made for it.
+
+    Raises:
+        InvalidRequestError: `name_invalid`.
+    """
+    if not _NAME.match(name):
+        raise InvalidRequestError("a name is 1 to 64 letters, digits, dots, dashes", code="name_invalid")
 
 
 def _first_line(text: str) -> str:

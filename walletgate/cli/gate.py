@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from walletgate.cli.client import OperatorClient
+from walletgate.cli.client import OperatorClient, signed_command
 from walletgate.cli.common import (
     DEFAULT_HOME,
     FdOption,
@@ -18,6 +18,7 @@ from walletgate.cli.common import (
     JsonOption,
     OperatorFileOption,
     OperatorOption,
+    check_name,
     escape,
     home_of,
     leaving,
@@ -56,6 +57,7 @@ def init(
     with leaving(as_json=as_json):
         chains = dict(_split_chain(text) for text in chain)
         place = home_of(home)
+        check_name(operator)
         passphrase = read_passphrase(f"operator {operator}", file=operator_passphrase_file, confirm=True)
         made = create_home(place.root, name=name, chains=chains, listen=listen)
         address = create_keystore(made.operator(operator), passphrase)
@@ -136,9 +138,7 @@ def unfreeze(
 
 def _command(action: str, payload: dict[str, Any], operator: str | None, file: Any, home: Any, as_json: bool) -> None:
     with leaving(as_json=as_json):
-        client = OperatorClient(home_of(home))
-        _, secret = client.operator_secret(operator, lambda what: read_passphrase(what, file=file))
-        answer = client.command(action, payload, secret=secret)
+        answer = signed_command(home, action, payload, operator=operator, passphrase_file=file)
         if as_json:
             print_json(answer)
         else:

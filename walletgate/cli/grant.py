@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from walletgate.cli.client import OperatorClient
+from walletgate.cli.client import OperatorClient, signed_command
 from walletgate.cli.common import (
     DEFAULT_HOME,
     HomeOption,
@@ -20,7 +20,6 @@ from walletgate.cli.common import (
     leaving,
     out,
     print_json,
-    read_passphrase,
     talk,
 )  # fmt: skip
 from walletgate.cli.policy import read_policy
@@ -47,12 +46,13 @@ def create(  # noqa: PLR0917 - each is an option of the command line
     with leaving(as_json=as_json):
         place = home_of(home)
         text = read_policy(policy).text
-        client = OperatorClient(place)
-        _, secret = client.operator_secret(operator, lambda what: read_passphrase(what, file=operator_passphrase_file))
         payload = {"agent": agent, "wallet": wallet, "policy": text}
         lifetime = {} if days is None else {"lifetime_s": days * 86_400}
         group = {} if team is None else {"team": team}
-        answer = client.command("grant.create", {**payload, **lifetime, **group}, secret=secret)
+        answer = signed_command(
+            home, "grant.create", {**payload, **lifetime, **group},
+            operator=operator, passphrase_file=operator_passphrase_file,
+        )  # fmt: skip
         if save:
             path = _save(place, agent, answer["token"])
             answer = {**answer, "token": "saved", "file": str(path)}
@@ -75,9 +75,9 @@ def revoke(
 ) -> None:
     """End a grant at once, with everything that waits under it."""
     with leaving(as_json=as_json):
-        client = OperatorClient(home_of(home))
-        _, secret = client.operator_secret(operator, lambda what: read_passphrase(what, file=operator_passphrase_file))
-        answer = client.command("grant.revoke", {"grant": grant}, secret=secret)
+        answer = signed_command(
+            home, "grant.revoke", {"grant": grant}, operator=operator, passphrase_file=operator_passphrase_file
+        )
         if as_json:
             print_json(answer)
         else:

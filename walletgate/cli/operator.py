@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from walletgate.cli.client import OperatorClient
+from walletgate.cli.client import OperatorClient, signed_command
 from walletgate.cli.common import (
     DEFAULT_HOME,
     HomeOption,
     JsonOption,
     OperatorFileOption,
     OperatorOption,
+    check_name,
     home_of,
     leaving,
     out,
@@ -42,6 +43,7 @@ def add(
     """Add an operator: by address, or with a new key in a keystore here."""
     with leaving(as_json=as_json):
         place = home_of(home)
+        check_name(name)
         client = OperatorClient(place)
         _, secret = client.operator_secret(operator, lambda what: read_passphrase(what, file=operator_passphrase_file))
         if address is None:
@@ -64,9 +66,9 @@ def remove(
 ) -> None:
     """Remove an operator; what they approved and is not signed yet no longer counts."""
     with leaving(as_json=as_json):
-        client = OperatorClient(home_of(home))
-        _, secret = client.operator_secret(operator, lambda what: read_passphrase(what, file=operator_passphrase_file))
-        answer = client.command("operator.remove", {"name": name}, secret=secret)
+        answer = signed_command(
+            home, "operator.remove", {"name": name}, operator=operator, passphrase_file=operator_passphrase_file
+        )
         if as_json:
             print_json(answer)
         else:

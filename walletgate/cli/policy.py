@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from walletgate.cli.client import OperatorClient
+from walletgate.cli.client import signed_command
 from walletgate.cli.common import (
     DEFAULT_HOME,
     HomeOption,
@@ -16,11 +16,9 @@ from walletgate.cli.common import (
     OperatorFileOption,
     OperatorOption,
     escape,
-    home_of,
     leaving,
     out,
     print_json,
-    read_passphrase,
 )  # fmt: skip
 from walletgate.effects.request import strict_json
 from walletgate.encoding import parse_address, to_hex
@@ -122,9 +120,13 @@ def apply_policy(
     """Put a policy in force for a grant; what waits under the old one ends."""
     with leaving(as_json=as_json):
         text = read_policy(file).text
-        client = OperatorClient(home_of(home))
-        _, secret = client.operator_secret(operator, lambda what: read_passphrase(what, file=operator_passphrase_file))
-        answer = client.command("policy.apply", {"grant": grant, "policy": text}, secret=secret)
+        answer = signed_command(
+            home,
+            "policy.apply",
+            {"grant": grant, "policy": text},
+            operator=operator,
+            passphrase_file=operator_passphrase_file,
+        )
         if as_json:
             print_json(answer)
         else:

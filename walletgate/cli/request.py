@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.prompt import Prompt
@@ -44,7 +45,7 @@ def list_requests(
 ) -> None:
     """List requests, newest first."""
     with leaving(as_json=as_json):
-        query = f"?limit={limit}" + (f"&status={status}" if status else "")
+        query = f"?limit={limit}" + (f"&status={quote(status, safe='')}" if status else "")
         requests = OperatorClient(home_of(home)).get(f"/v1/requests{query}")["requests"]
         if as_json:
             print_json(requests)
@@ -59,7 +60,7 @@ def list_requests(
 def show(request_id: IdArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Show one request: what it would do, why it was decided so, and its digest."""
     with leaving(as_json=as_json):
-        request = OperatorClient(home_of(home)).get(f"/v1/requests/{request_id}")["request"]
+        request = OperatorClient(home_of(home)).get(_path(request_id))["request"]
         if as_json:
             print_json(request)
         else:
@@ -140,6 +141,10 @@ class leaving_softly:  # noqa: N801 - reads as the statement it is
         return False
 
 
+def _path(request_id: str) -> str:
+    return f"/v1/requests/{quote(request_id, safe='')}"
+
+
 def _decide(
     home: Path, request_id: str, approve: bool, reason: str, yes: bool, operator: str | None, file: Path | None,
     as_json: bool,
@@ -147,7 +152,7 @@ def _decide(
     with leaving(as_json=as_json):
         client = OperatorClient(home_of(home))
         gate = client.get("/v1/status")["gate"]
-        request = client.get(f"/v1/requests/{request_id}")["request"]
+        request = client.get(_path(request_id))["request"]
         verb = "Approve" if approve else "Reject"
         if not as_json:
             out.print(request_panel(request))

@@ -19,6 +19,7 @@ from walletgate.cli.common import (
     JsonOption,
     OperatorFileOption,
     OperatorOption,
+    check_name,
     home_of,
     leaving,
     out,
@@ -92,6 +93,7 @@ def _add(
 ) -> None:
     place = home_of(home)
     place.read_config()
+    check_name(name)
     client = OperatorClient(place)
     _, operator_key = client.operator_secret(operator, lambda what: read_passphrase(what, file=file))
     path = place.wallet(name)

@@ -7,11 +7,12 @@ module is reachable with an agent's token.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from walletgate.audit.entry import Json, Kind
@@ -67,6 +68,7 @@ class Operations:
         self._gate = gate
         self._name = name
         self._bootstrap = bootstrap
+        self._turn = asyncio.Lock()
 
     # --- approvals -----------------------------------------------------------------------------------
 
@@ -209,7 +211,7 @@ class Operations:
     # --- commands ------------------------------------------------------------------------------------
 
     async def command(self, signed: SignedCommand) -> Answer:
-        """Carries out an operator's command once.
+        """Carries out an operator's command once; one command after another, each seeing what the last has changed.
 
         Raises:
             ApprovalError: `signature_invalid`, `not_an_operator`, `command_expired`, `payload_mismatch`.
@@ -217,7 +219,8 @@ class Operations:
             InvalidRequestError: `action_unknown`, or what the action's payload lacks.
         """
         try:
-            return await self._command(signed)
+            async with self._turn:
+                return await self._command(signed)
         except WalletGateError as error:
             await self._refused(Kind.OPERATOR_REFUSED, error, {"action": printable(signed.word.action)})
             raise
@@ -304,11 +307,12 @@ def _satisfied(terms: Sequence[ApprovalTerms], voices: set[str]) -> bool:
     return all(len([v for v in voices if v in term.of or not term.of]) >= term.quorum for term in terms)
 
 
-# --- actions: check now, act inside the transaction -----------------------------------------------------
+# --- actions: checked now, done in the transaction; what must hold for the very next signature holds from the check
 
 
-def _freeze(_gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Act:
+def _freeze(gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Act:
     scope, reason = _scope(body), printable(str(body.get("reason", "")), length_max=200)
+    gate.state.freezes[scope] = Freeze(scope, operator.name, reason, gate.now_ms())
 
     def act(tx: Writer) -> Answer:
         tx.set_freeze(Freeze(scope, operator.name, reason, tx.now_ms))
@@ -410,6 +414,7 @@ def _create_grant(gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Ac
 
 def _revoke_grant(gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Act:
     grant = _grant(gate, body)
+    gate.state.put_grant(replace(grant, revoked_ms=gate.now_ms()))
 
     def act(tx: Writer) -> Answer:
         tx.revoke_grant(grant.id)
@@ -444,7 +449,8 @@ def _apply_policy(gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Ac
 def _end_all_waiting(gate: Gate, tx: Writer, grant: Grant, why: str) -> None:
     """Requests that wait under the old authority end with it; their agents may ask again."""
     for request in list(gate.state.requests.values()):
-        if request.grant_id == grant.id and request.status is Status.AWAITING_APPROVAL:
+        waits = request.status is Status.AWAITING_APPROVAL and request.id not in gate.state.claimed
+        if request.grant_id == grant.id and waits:
             gate.end_waiting(tx, request, Status.EXPIRED, Kind.REQUEST_EXPIRED, {"why": why})
 
 
