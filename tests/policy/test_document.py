@@ -155,7 +155,11 @@ def test_every_change_of_meaning_changes_the_hash(old, new):
         ('[[forbid]]\ntransfer = "*"\nto = "tornadoo"', "forbid[0].to", "unknown_name"),
         ('[swap]\nmin_out = "some"', "swap.min_out", "out_of_range"),
         ('[[swap.floor]]\nsell = "USDC"\nbuy = "WETH"\nat_least = "0"', "swap.floor[0].at_least", "bad_amount"),
-        ('[prices.USD]\nlive = "ETH"', "prices.USD.max_age", "missing_key"),
+        ('[prices.USD]\nlive = {ETH = {feed = "router", decimals = 8}}', "prices.USD.max_age", "missing_key"),
+        ('[prices.USD]\nlive = "ETH"\nmax_age = "1m"', "prices.USD.live", "wrong_type"),
+        ('[prices.USD]\nlive = ["ETH"]\nmax_age = "1m"', "prices.USD.live", "wrong_type"),
+        ('[prices.USD]\nlive = {ETH = "router"}\nmax_age = "1m"', "prices.USD.live.ETH", "wrong_type"),
+        ('[prices.USD]\nlive = {EHT = {feed = "router", decimals = 8}}\nmax_age = "1m"', "prices.USD.live.EHT", "unknown_name"),
         ('[prices.USD]\nfixed = {USDC = "0"}', "prices.USD.fixed.USDC", "bad_amount"),
         ('[prices.usd]\nfixed = {USDC = "1"}', "prices.usd", "bad_name"),
         ("[prices.USD]\n", "prices.USD", "missing_key"),
@@ -163,7 +167,7 @@ def test_every_change_of_meaning_changes_the_hash(old, new):
         ('[[permit]]\ncall = "ETH"\nfunction = "f()"', "permit[0].call", "unknown_name"),
         ('[[permit]]\ncall = "router"\nfunction = "f()"\nunderlying = "USDC"\n[[permit]]\ncall = "router"\nfunction = "g()"\nunderlying = "WETH"', "permit[1].underlying", "duplicate_name"),
         ('[[swap.floor]]\nsell = "USDC"\nbuy = "WETH"\nat_least = "1"\n[[swap.floor]]\nsell = "USDC"\nbuy = "WETH"\nat_least = "2"', "swap.floor[1].sell", "duplicate_name"),
-        ('[prices.USD]\nfixed = {ETH = "1"}\nlive = "ETH"\nmax_age = "1m"', "prices.USD.live", "duplicate_name"),
+        ('[prices.USD]\nfixed = {ETH = "1"}\nlive = {ETH = {feed = "router", decimals = 8}}\nmax_age = "1m"', "prices.USD.live", "duplicate_name"),
         ("[swap]\n[[swap.to]]\n", "swap.to", "wrong_type"),
 
         ("[limits2]\n", "limits2", "unknown_key"),
@@ -403,8 +407,8 @@ def test_a_nameless_address_is_taken_for_a_recipient(desk):
 def test_needs_name_the_facts(desk):
     policy = desk.load(
         '[[limits]]\nasset = "USDC"\nmax_share = "10%"\n[[limits]]\nquote = "USD"\nper_request = "5"\n'
-        '[prices.USD]\nlive = "ETH"\nmax_age = "5m"\n[[approve]]\nwhen = {new_recipient = "7d"}\n'
+        '[prices.USD]\nmax_age = "5m"\nlive = {ETH = {feed = "router", decimals = 8}}\n[[approve]]\nwhen = {new_recipient = "7d"}\n'
         '[[permit]]\nallowance = "USDC"\nspender = "router"\nmax = "5"',
-        top="max_gas = 100000\n",
+        top='max_gas = 100000\nsimulate = "required"\n',
     )
     assert policy.needs == frozenset(Need)

@@ -159,3 +159,17 @@ def test_errors_come_first(desk):
     severities = [each.severity for each in lint(desk.load(body))]
     assert severities == sorted(severities, key=list(Severity).index)
     assert severities[0] is Severity.ERROR
+
+
+def test_a_policy_that_sends_nothing_needs_no_fees(desk):
+    head = desk.head.split("[[limits]]")[0]
+    for methods in ('["eth_signTypedData_v4", "personal_sign"]', "[]"):
+        assert ("no_fees", None) not in codes(desk.load(head=f"methods = {methods}\n" + head))
+    for method in ("eth_sendTransaction", "eth_signTransaction", "wallet_sendCalls"):
+        assert ("no_fees", None) in codes(desk.load(head=f'methods = ["{method}"]\n' + head))
+
+
+def test_a_feed_is_a_use_of_its_name(desk):
+    text = '[prices.USD]\nmax_age = "1h"\nlive = {ETH = {feed = "safe", decimals = 8}}\n[[limits]]\nquote = "USD"\nper_request = "1"\n'
+    assert not any("'safe'" in finding.text for finding in lint(desk.load(text)))
+    assert any("'safe'" in finding.text for finding in lint(desk.load()))

@@ -11,7 +11,7 @@ transfer = "*"
 to = "acme"
 [prices.USD]
 fixed = { USDC = "1" }
-live = "ETH"
+live = { ETH = { feed = "router", decimals = 8 } }
 max_age = "5m"
 [[limits]]
 quote = "USD"

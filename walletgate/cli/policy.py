@@ -26,7 +26,7 @@ from walletgate.errors import ConfigError, InvalidRequestError
 from walletgate.gate import Session
 from walletgate.gate.codec import effect_json, plain
 from walletgate.gate.judging import Fees, fill, judge_payload
-from walletgate.policy import Facts, Policy, describe, load, show
+from walletgate.policy import AGREES, Facts, Policy, describe, load, show
 from walletgate.policy import explain as explain_words
 from walletgate.server.wire import ask_of_api
 from walletgate.store import Grant
@@ -160,6 +160,6 @@ def _judge_file(policy: Policy, path: Path, wallet: str, chain: int | None) -> A
         now_ms=int(time.time() * 1000),
         method=ask.method,
         expect=ask.expect,
-        facts=Facts(first_seen_ms={}, gas=payload.gas if isinstance(payload, Transaction) else None),
+        facts=Facts(first_seen_ms={}, gas=payload.gas if isinstance(payload, Transaction) else None, simulation=AGREES),
         used=unused,
     )

@@ -58,7 +58,10 @@ def request_panel(request: dict[str, Any]) -> RenderableType:
     facts.add_row("digest", Text(request["digest"]))
     parts: list[RenderableType] = [facts]
     if request["memo"]:
-        parts.append(Text(f"\nthe agent says (not checked): {request['memo']}", style="dim italic"))
+        said = Table.grid()
+        said.add_column(overflow="fold")
+        said.add_row(Text(f"\nthe agent says (not checked): {request['memo']}", style="dim italic"))
+        parts.append(said)
     style = STATUS_STYLES.get(request["status"], "white")
     title = Text.assemble((request["request_id"], "bold"), "  ", (request["status"].replace("_", " "), style))
     return Panel(Group(*parts), title=title, title_align="left", border_style=style)

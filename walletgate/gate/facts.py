@@ -11,6 +11,8 @@ from dataclasses import replace
 from walletgate.chain import Chain, NodeRefusedError
 from walletgate.encoding import checksum_address
 from walletgate.errors import ChainError
+from walletgate.gate.prices import PriceSource
+from walletgate.gate.simulate import simulate
 from walletgate.gate.state import State
 from walletgate.policy import Facts, Need, Policy
 from walletgate.store import Store
@@ -21,8 +23,9 @@ _ALLOWANCE = "0xdd62ed3e"
 
 
 async def gather(
-    policy: Policy, payload: Payload, effects: Iterable[Effect], *, wallet: Address, chain: Chain, store: Store
-) -> Facts:
+    policy: Policy, payload: Payload, effects: Iterable[Effect], *, wallet: Address, chain: Chain, store: Store,
+    prices: PriceSource,
+) -> Facts:  # fmt: skip
     """What is known of what `policy` needs."""
     balances: dict[Asset, int] = {}
     allowances: dict[tuple[Asset, Address, Address], int] = {}
@@ -37,11 +40,17 @@ async def gather(
                 amount = await _allowance(chain, effect)
                 if amount is not None:
                     allowances[(effect.asset, effect.owner, effect.spender)] = amount
+    simulation = None
+    if Need.SIMULATION in policy.needs and isinstance(payload, Transaction):
+        own = policy.terms.accounts | {wallet}
+        simulation = await simulate(chain, payload, own=own, allowance=_allowance)
     return Facts(
         balances=balances,
+        prices=await prices.known(policy, chain.chain_id) if Need.PRICES in policy.needs else {},
         allowances=allowances,
         first_seen_ms=store.first_seen_ms(wallet) if Need.FIRST_SEEN in policy.needs else None,
         gas=payload.gas if isinstance(payload, Transaction) else None,
+        simulation=simulation,
     )
 
 

@@ -14,32 +14,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib import metadata
-from typing import Any, TypeVar
-
-import orjson
 
 from walletgate.audit.entry import Json, Kind
 from walletgate.chain import Chain, NodeRefusedError
-from walletgate.encoding import keccak256, printable, to_hex
+from walletgate.encoding import keccak256, printable
 from walletgate.errors import (
     AuthenticationError,
     ConflictError,
     GatePausedError,
     InvalidRequestError,
-    InvariantViolation,
     StoreError,
     WalletGateError,
 )  # fmt: skip
 from walletgate.gate.ask import Ask, Session
 from walletgate.gate.broadcast import Broadcaster
-from walletgate.gate.codec import canonical, decision_text, effects_text, payload_text, plain
 from walletgate.gate.facts import gather, with_pending
 from walletgate.gate.judging import (
-    Fees,
     Judged,
     ask_nonce,
     check_session,
@@ -50,17 +44,18 @@ from walletgate.gate.judging import (
     used_without,
 )  # fmt: skip
 from walletgate.gate.lifecycle import FINAL, check_move
+from walletgate.gate.node_facts import NodeFacts
 from walletgate.gate.preimages import preimage_of
+from walletgate.gate.prices import PriceSource
+from walletgate.gate.record import Decided, record_first
 from walletgate.gate.state import State
 from walletgate.gate.writer import GroupCommit, Job
 from walletgate.policy import Facts, LimitStatus, Need, Policy, Scope, headroom
 from walletgate.signers import Authorization, Seal, Signature, Signer
-from walletgate.signers.transactions import signed_transaction
 from walletgate.store import Request, Store, Writer
 from walletgate.types import (
     Address,
     Allowance,
-    CodeAuthorization,
     Effect,
     Hash32,
     Outcome,
@@ -69,12 +64,9 @@ from walletgate.types import (
     Status,
     Transaction,
     TransactionRequest,
-    TypedSignature,
 )  # fmt: skip
 
 VERSION = metadata.version("walletgate")
-
-T = TypeVar("T")
 
 PENDING_MAX = 200
 """Requests of one grant that may wait for operators at the same time."""
@@ -83,10 +75,7 @@ GAS_MARGIN_PERCENT = 25
 CLOCK_TOLERANCE_MS = 60_000
 """How far the system's clock may be behind the store at start; within it the gate's own clock stands still."""
 
-FEE_QUOTE_MS = 2_000
 BROADCAST_WAIT_S = 8.0
-_REASONS_IN_ENTRY = 8
-_WORDS_IN_ENTRY = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +107,10 @@ class Gate:
         self.state = State(store)
         self.commits = GroupCommit(store, signer, now_ms=self.now_ms, reload=self.state.load, hook=hook)
         self.broadcaster = Broadcaster(self)
+        self.prices = PriceSource(chains, self.now_ms)
+        self.node_facts = NodeFacts(chains, self.state, self.now_ms)
         self._inflight: dict[tuple[str, str], asyncio.Future[Request]] = {}
         self._watchers: dict[str, asyncio.Event] = {}
-        self._quotes: dict[int, tuple[int, Fees]] = {}
-        self._asking: dict[Hashable, asyncio.Future[Any]] = {}
         self._writer: asyncio.Task[None] | None = None
         self._serving = False
 
@@ -325,14 +314,14 @@ class Gate:
         policy = self.state.policies[session.grant.policy]
         payload, early = await self._complete(session, ask, policy)
         if early is None and isinstance(payload, Transaction):
-            await self.know_nonce(session)
+            await self.node_facts.know_nonce(session.grant.wallet, session.chain_id)
         facts = await self.facts(session, payload, policy)
         request_id = f"req_{secrets.token_hex(10)}"
-        outcome: list[tuple[Judged, Policy, Authorization | None, int | None]] = []
+        outcome: list[Decided] = []
 
         def decide() -> Sequence[Authorization]:
             outcome.append(self._decide(session, ask, payload, request_id, early or facts))
-            authorization = outcome[0][2]
+            authorization = outcome[0].authorization
             return () if authorization is None else (authorization,)
 
         def record(tx: Writer, signatures: Sequence[Signature]) -> Request:
@@ -344,7 +333,7 @@ class Gate:
         """The payload with everything filled in; or, when it is refused already, with the refusal."""
         if not isinstance(ask.asked, TransactionRequest):
             return ask.asked, None
-        quote = await self._fees(session.chain_id, ask.asked)
+        quote = await self.node_facts.fees(session.chain_id, ask.asked)
         if ask.asked.gas is not None:
             return fill(ask.asked, session, quote, ask.asked.gas), None
         draft = fill(ask.asked, session, quote, 0)
@@ -358,49 +347,15 @@ class Gate:
             return draft, denied(judged, reason)
         return replace(draft, gas=gas + gas * GAS_MARGIN_PERCENT // 100), None
 
-    async def _fees(self, chain_id: int, asked: TransactionRequest) -> Fees:
-        if asked.gas_price is not None or None not in (asked.max_fee_per_gas, asked.max_priority_fee_per_gas):
-            return Fees(0, 0)
-        known = self._quotes.get(chain_id)
-        if known is not None and self.now_ms() - known[0] < FEE_QUOTE_MS:
-            return known[1]
-        return await self._shared(("fees", chain_id), lambda: self._quote(chain_id))
-
-    async def _quote(self, chain_id: int) -> Fees:
-        quote = await self.chains[chain_id].fees()
-        fees = Fees(2 * quote.base_fee + quote.priority_fee, quote.priority_fee)
-        self._quotes[chain_id] = (self.now_ms(), fees)
-        return fees
-
-    async def _shared(self, key: Hashable, ask: Callable[[], Coroutine[None, None, T]]) -> T:
-        """What the node answers to one question, asked once for all who want to know it now."""
-        task = self._asking.get(key)
-        if task is None:
-            task = self._asking[key] = asyncio.ensure_future(ask())
-            task.add_done_callback(lambda _: self._asking.pop(key, None))
-        answer: T = await asyncio.shield(task)
-        return answer
-
-    async def know_nonce(self, session: Session) -> None:
-        """Before the first use of a wallet on a chain: where its nonces stand, by the chain's own count."""
-        wallet, chain_id = session.grant.wallet, session.chain_id
-        if (wallet, chain_id) in self.state.chain_counts:
-            return
-
-        async def count() -> None:
-            number = await self.chains[chain_id].nonce(wallet, "pending")
-            self.state.count_on_chain(wallet, chain_id, number)
-
-        await self._shared(("nonce", wallet, chain_id), count)
-
     async def facts(self, session: Session, payload: Payload, policy: Policy) -> Facts:
         """What the policy needs to know beside the request itself."""
         effects: tuple[Effect, ...] = ()
         if Need.ALLOWANCES in policy.needs:
             effects = decode_payload(payload, session=session, policy=policy, now_ms=self.now_ms())
         return await gather(
-            policy, payload, effects, wallet=session.grant.wallet, chain=self.chains[session.chain_id], store=self.store
-        )
+            policy, payload, effects, wallet=session.grant.wallet, chain=self.chains[session.chain_id],
+            store=self.store, prices=self.prices,
+        )  # fmt: skip
 
     def _judge(self, session: Session, ask: Ask, payload: Payload, policy: Policy, facts: Facts) -> Judged:
         now_ms = self.now_ms()
@@ -415,9 +370,7 @@ class Gate:
             used=used_without(self.state, (), now_ms),
         )
 
-    def _decide(
-        self, session: Session, ask: Ask, payload: Payload, request_id: str, known: Judged | Facts
-    ) -> tuple[Judged, Policy, Authorization | None, int | None]:
+    def _decide(self, session: Session, ask: Ask, payload: Payload, request_id: str, known: Judged | Facts) -> Decided:
         """Judges on the memory of this very moment, and books what goes ahead."""
         grant = self.state.check_live(session.grant.id, self.now_ms())
         policy = self.state.policies[grant.policy]
@@ -431,7 +384,7 @@ class Gate:
             judged = denied(judged, *reasons)
         decision = judged.decision
         if decision.outcome is Outcome.DENY:
-            return judged, policy, None, None
+            return Decided(judged, policy, None, None)
         authorization, nonce = None, None
         if decision.outcome is Outcome.ALLOW:
             authorization, nonce = self.authorize(request_id, session, payload)
@@ -439,7 +392,7 @@ class Gate:
         self.state.book.reserve(
             request_id, decision.bookings, grant=grant.id, group=grant.team, wallet=grant.wallet, now_ms=self.now_ms()
         )
-        return judged, policy, authorization, nonce
+        return Decided(judged, policy, authorization, nonce)
 
     def authorize(self, request_id: str, session: Session, payload: Payload) -> tuple[Authorization, int | None]:
         """The one place where leave to sign is made, after a judgement that allows it. Takes the nonce it needs."""
@@ -475,64 +428,12 @@ class Gate:
         return reasons
 
     def _record(
-        self, tx: Writer, session: Session, ask: Ask, payload: Payload, request_id: str,
-        outcome: tuple[Judged, Policy, Authorization | None, int | None], signatures: Sequence[Signature],
+        self, tx: Writer, session: Session, ask: Ask, payload: Payload, request_id: str, outcome: Decided,
+        signatures: Sequence[Signature],
     ) -> Request:  # fmt: skip
-        judged, policy, authorization, nonce = outcome
-        decision = judged.decision
-        payload_body, words = payload_text(payload), judged.words(policy, session.grant.wallet)
-        request = Request(
-            id=request_id,
-            grant_id=session.grant.id,
-            client_id=ask.client_id,
-            surface=ask.surface,
-            kind=ask.method,
-            body_hash=ask.body_hash,
-            status=_FIRST_STATUS[decision.outcome],
-            payload=canonical(_stored(ask, payload_body)).decode(),
-            decision=decision_text(decision, effects_text(judged.effects), words).decode(),
-            policy=decision.policy_hash,
-            digest=Hash32(keccak256(payload_body)),
-            wallet=session.grant.wallet,
-            chain_id=session.chain_id,
-            created_ms=tx.now_ms,
-            updated_ms=tx.now_ms,
-        )
-        entry = _entry(request, session, ask, judged, words)
-        match decision.outcome:
-            case Outcome.DENY:
-                tx.entry(Kind.REQUEST_DENIED, entry)
-            case Outcome.REQUIRE_APPROVAL:
-                within_ms = min((terms.within_s for terms in decision.approvals), default=0) * 1000
-                request = replace(request, expires_ms=tx.now_ms + within_ms)
-                tx.entry(Kind.REQUEST_AWAITING_APPROVAL, {**entry, "expires_ms": request.expires_ms})
-            case Outcome.ALLOW:
-                request = self.sign(tx, request, payload, authorization, nonce, signatures, entry)
-                if request.raw is None:
-                    request = replace(request, expires_ms=_deadline_ms(judged.effects))
-        tx.add_request(request)
+        request = record_first(tx, session, ask, payload, request_id, outcome, signatures)
         tx.add_movements(self.state.book.pending(request_id))
         return self.state.keep(request)
-
-    def sign(
-        self, tx: Writer, request: Request, payload: Payload, authorization: Authorization | None, nonce: int | None,
-        signatures: Sequence[Signature], entry: Mapping[str, Json],
-    ) -> Request:  # fmt: skip
-        """Puts the signature that was made into the request, with its entry and the nonce it used."""
-        (signature,) = signatures
-        if authorization is None:
-            raise InvariantViolation(f"request {request.id} was signed without leave")
-        digest = to_hex(authorization.digest)
-        if isinstance(payload, Transaction) and nonce is not None:
-            raw = signed_transaction(payload, authorization.preimage, signature)
-            tx_hash = Hash32(keccak256(raw))
-            tx.set_nonce(request.wallet, request.chain_id, nonce + 1)
-            tx.entry(Kind.TRANSACTION_SIGNED, {**entry, "nonce": nonce, "tx": to_hex(tx_hash), "signed_digest": digest})
-            return replace(request, status=Status.SIGNED, nonce=nonce, raw=raw, tx_hash=tx_hash, updated_ms=tx.now_ms)
-        delegates = isinstance(payload, CodeAuthorization)
-        kind = Kind.CODE_AUTHORIZATION_SIGNED if delegates else Kind.MESSAGE_SIGNED
-        tx.entry(kind, {**entry, "signed_digest": digest})
-        return replace(request, status=Status.SIGNED, signature=signature.to_bytes(), updated_ms=tx.now_ms)
 
     # --- shared with operators and settlement ------------------------------------------------------------
 
@@ -543,6 +444,7 @@ class Gate:
         check_move(request.status, status)
         tx.resolve_movements(self.state.book.void(request.id, now_ms=tx.now_ms) if self._has_open(request) else ())
         tx.entry(kind, {"request": request.id, "grant": request.grant_id, **body})
+        asyncio.get_running_loop().call_soon(self._wake, request.id)
         return self.state.keep(tx.move_request(request, status=status))
 
     def _has_open(self, request: Request) -> bool:
@@ -554,11 +456,14 @@ class Gate:
     def noticed(self, request: Request) -> None:
         """After a commit: waiters and the broadcaster learn of the change."""
         self.state.claimed.discard(request.id)
-        event = self._watchers.pop(request.id, None)
-        if event is not None:
-            event.set()
+        self._wake(request.id)
         if request.status is Status.SIGNED and request.raw is not None:
             self.broadcaster.enqueue(request)
+
+    def _wake(self, request_id: str) -> None:
+        event = self._watchers.pop(request_id, None)
+        if event is not None:
+            event.set()
 
     async def _enter(self, kind: Kind, body: Mapping[str, Json]) -> None:
         """Appends one entry that changes nothing else."""
@@ -569,60 +474,6 @@ class Gate:
         await self.commits.submit(Job(tuple, record))
 
 
-_FIRST_STATUS = {
-    Outcome.DENY: Status.DENIED,
-    Outcome.REQUIRE_APPROVAL: Status.AWAITING_APPROVAL,
-    Outcome.ALLOW: Status.SIGNED,
-}
-
-
 def token_hash(token: str) -> Hash32:
     """What the gate keeps of a grant token: its SHA-256."""
     return Hash32(sha256(token.encode()).digest())
-
-
-def _deadline_ms(effects: Sequence[Effect]) -> int | None:
-    """When what was signed can no longer be used; None if it never ends."""
-    ends = [effect.valid_until for effect in effects if isinstance(effect, TypedSignature)]
-    known = [end for end in ends if end is not None]
-    return max(known) * 1000 if known and len(known) == len(ends) else None
-
-
-def _stored(ask: Ask, payload: bytes) -> dict[str, Any]:
-    return {
-        "payload": orjson.Fragment(payload),
-        "expect": plain(ask.expect),
-        "memo": ask.memo,
-        "release_raw": ask.release_raw,
-        "trace": dict(ask.trace),
-    }
-
-
-def _entry(request: Request, session: Session, ask: Ask, judged: Judged, words: list[str]) -> dict[str, Json]:
-    """What every entry about a new request says."""
-    reasons = [
-        {key: value for key, value in plain(reason).items() if value not in (None, "")}
-        for reason in judged.decision.reasons[:_REASONS_IN_ENTRY]
-    ]
-    body: dict[str, Json] = {
-        "request": request.id,
-        "grant": session.grant.id,
-        "agent": session.grant.agent,
-        "client_id": printable(ask.client_id),
-        "surface": ask.surface,
-        "method": ask.method,
-        "wallet": to_hex(request.wallet),
-        "chain": request.chain_id,
-        "policy": to_hex(request.policy),
-        "digest": to_hex(request.digest),
-        "decision": judged.decision.outcome.name.lower(),
-        "decision_digest": to_hex(keccak256(request.decision.encode())),
-        "reasons": reasons,
-    }
-    if words:
-        body["effects"] = [printable(line, length_max=200) for line in words[:_WORDS_IN_ENTRY]]
-    if ask.memo:
-        body["memo"] = printable(ask.memo, length_max=200)
-    if ask.trace:
-        body["trace"] = {key: printable(value, length_max=128) for key, value in ask.trace.items()}
-    return body

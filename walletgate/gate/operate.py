@@ -25,6 +25,7 @@ from walletgate.gate.commands import LIFETIME_MS_MAX, ApprovalWord, CommandWord,
 from walletgate.gate.facts import with_pending
 from walletgate.gate.gate import token_hash
 from walletgate.gate.judging import Judged, judge_payload, used_without
+from walletgate.gate.record import deadline_ms, record_signature
 from walletgate.gate.replay import expectation_of
 from walletgate.gate.writer import Job
 from walletgate.policy import Facts, load
@@ -111,7 +112,7 @@ class Operations:
         policy = self._gate.state.policies[grant.policy]
         session = Session(grant, request.chain_id)
         if isinstance(payload, Transaction):
-            await self._gate.know_nonce(session)
+            await self._gate.node_facts.know_nonce(grant.wallet, request.chain_id)
         return await self._gate.facts(session, payload, policy)
 
     def _verdict(self, signed: SignedApproval, facts: Facts) -> _Verdict:
@@ -202,11 +203,12 @@ class Operations:
             reasons = [r.code for r in judged.decision.reasons] if judged is not None else []
             return self._gate.end_waiting(tx, request, Status.DENIED, Kind.REQUEST_DENIED, {"reasons": reasons})
         tx.entry(Kind.REQUEST_APPROVED, about)
-        signed_request = self._gate.sign(
+        signed_request = record_signature(
             tx, request, verdict.payload, verdict.authorization, verdict.nonce, signatures, about
         )
+        ends_ms = deadline_ms(judged.effects) if signed_request.raw is None else None
         changes = {name: getattr(signed_request, name) for name in ("status", "nonce", "raw", "tx_hash", "signature")}
-        return self._gate.state.keep(tx.move_request(request, expires_ms=None, **changes))
+        return self._gate.state.keep(tx.move_request(request, expires_ms=ends_ms, **changes))
 
     # --- commands ------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from walletgate.gate.ask import Session
 from walletgate.gate.codec import payload_from_json
 from walletgate.gate.judging import judge_payload
 from walletgate.limits import LimitBook
-from walletgate.policy import Facts, Policy, describe
+from walletgate.policy import AGREES, Facts, Policy, describe
 from walletgate.store import Grant, Request
 from walletgate.types import Address, Bucket, Expectation, Outcome, Transaction
 
@@ -53,7 +53,11 @@ def replay(policy: Policy, requests: Iterable[Request], grants: dict[str, Grant]
             now_ms=at_ms,
             method=request.kind,
             expect=expectation_of(stored["expect"]),
-            facts=Facts(first_seen_ms=dict(seen), gas=payload.gas if isinstance(payload, Transaction) else None),
+            facts=Facts(
+                first_seen_ms=dict(seen),
+                gas=payload.gas if isinstance(payload, Transaction) else None,
+                simulation=AGREES,
+            ),
             used=used,
         )
         decision = judged.decision

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from walletgate.policy.case import Case, Facts, PriceFact, Used
+from walletgate.policy.case import AGREES, Case, Facts, PriceFact, Simulation, Used
 from walletgate.policy.document import Policy, load
 from walletgate.policy.headroom import LimitStatus, Scope, headroom
 from walletgate.policy.judge import judge
@@ -10,6 +10,7 @@ from walletgate.policy.model import Need
 from walletgate.policy.words import describe, explain, show
 
 __all__ = [
+    "AGREES",
     "Case",
     "Facts",
     "LimitStatus",
@@ -17,6 +18,7 @@ __all__ = [
     "Policy",
     "PriceFact",
     "Scope",
+    "Simulation",
     "Used",
     "describe",
     "explain",

@@ -23,12 +23,29 @@ class PriceFact:
 
 
 @dataclass(frozen=True, slots=True)
+class Simulation:
+    """What a node says that running the transaction does: effects by its logs, in order.
+
+    `before` are allowances in force before it ran, by (asset, owner, spender). `reverted` is why it would fail,
+    None if it would not.
+    """
+
+    effects: tuple[Effect, ...] = ()
+    before: Mapping[tuple[Asset, Address, Address], int] = field(default_factory=dict)
+    reverted: str | None = None
+
+
+AGREES = Simulation()
+"""Nothing but what was read: what is assumed where rules are tried out without a node."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Facts beside the request; None, and an absent key, is a fact that is not known.
 
     `balances` is what the wallet holds. `first_seen_ms` says when each recipient was first paid or listed; an
     address that is absent from it is new. `allowances` are what is in force by (asset, owner, spender), with
-    everything pending on top. `gas` is the gas limit of the transaction.
+    everything pending on top. `gas` is the gas limit of the transaction. `simulation` is None when it failed.
     """
 
     balances: Mapping[Asset, int] = field(default_factory=dict)
@@ -36,6 +53,7 @@ class Facts:
     first_seen_ms: Mapping[Address, int] | None = None
     allowances: Mapping[tuple[Asset, Address, Address], int] = field(default_factory=dict)
     gas: int | None = None
+    simulation: Simulation | None = None
 
 
 NO_FACTS = Facts()

@@ -21,7 +21,8 @@
 
 A case does one thing (`pay`, `allow`, `call`, `sign`, `login`, `message`), or several in `do = [{…}, {…}]`, or it
 is a whole request as agents send it: `transaction` or `typed_data`, JSON text that goes through the decoder.
-`used` was spent before, in every window. The file is read as strictly as a policy.
+`used` was spent before, in every window; `balances`, `known` (who was paid before) and `prices` (such as
+`{ USD = { ETH = "2500" } }`) are the facts that a policy may rest on. The file is read as strictly as a policy.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from walletgate.effects.request import parse_transaction, parse_typed_data, stri
 from walletgate.effects.signature import SignatureError
 from walletgate.encoding import keccak256
 from walletgate.errors import InvalidRequestError
-from walletgate.policy.amounts import AmountError, parse_amount, parse_duration
-from walletgate.policy.case import Case, Facts
+from walletgate.policy.amounts import QUOTE_DECIMALS, AmountError, parse_amount, parse_duration
+from walletgate.policy.case import AGREES, Case, Facts, PriceFact
 from walletgate.policy.document import Policy
 from walletgate.policy.judge import judge
 from walletgate.policy.names import Names, read_address, read_chains
@@ -262,7 +263,18 @@ class _Desk:
     def _facts(self, table: Table) -> Facts:
         balances = dict(self._amount(table, "balances", text) for text in table.texts("balances") or ())
         seen = {self._one(table, "known", name): 0 for name in table.texts("known") or ()}
-        return Facts(balances=balances, first_seen_ms=seen, gas=table.integer("gas"))
+        return Facts(balances, self._prices(table), seen, gas=table.integer("gas"), simulation=AGREES)
+
+    def _prices(self, table: Table) -> dict[tuple[Asset, str], PriceFact]:
+        """What feeds say at the time of the case."""
+        found = {}
+        units = table.section("prices")
+        for unit in units.given():
+            prices = units.need_table(unit)
+            for name in prices.given():
+                value = prices.exact(name, prices.need_text(name), lambda text: parse_amount(text, QUOTE_DECIMALS))
+                found[self._asset(prices, name, name), unit] = PriceFact(value, table.moment("now") or self.now_s)
+        return found
 
     def _expect(self, table: Table) -> Expectation | None:
         expect = table.table("expect")

@@ -120,6 +120,7 @@ def _general(old: Policy, new: Policy) -> Iterator[Change]:
         text = "; ".join(filter(None, (come and f"adds {come}", gone and f"removes {gone}")))
         yield Change(part, part, _direction(tighter=bool(gone), looser=bool(come)), text)
     yield _ordered("require_expect", a.require_expect, b.require_expect, lambda x, y: y or not x)
+    yield _ordered("simulate", a.simulate, b.simulate, lambda x, y: y or not x)
     yield _ordered("expires", a.expires_at, b.expires_at, _no_later)
     yield _ordered("max_gas", a.gas_max, b.gas_max, _no_later)
     yield _ordered("swap", a.swap, b.swap, _tighter_swap)

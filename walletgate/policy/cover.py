@@ -29,7 +29,7 @@ from walletgate.policy.model import (
     TransferMatch,
 )
 from walletgate.policy.naming import address_name, amount_text, asset_name
-from walletgate.policy.state import Flow, Grant, Judging
+from walletgate.policy.state import Flow, Judging
 from walletgate.types import (
     ZERO_ADDRESS,
     Allowance,
@@ -134,7 +134,7 @@ def cover_call(state: Judging, effect: Call) -> Verdict:
         refusal = _call_refusal(state, effect, rule)
         if refusal is None:
             found = found or rule
-            state.grants.append(Grant(effect.path, rule))
+            state.grants.setdefault(effect.path, []).append(rule)
         else:
             denial = denial or refusal
     if found is not None:
@@ -287,7 +287,7 @@ def cover_signature(state: Judging, effect: TypedSignature) -> Verdict:
         denial = _signature_refusal(state, effect, rule, match)
         if denial is None:
             found = found or rule
-            state.grants.append(Grant(effect.path, rule))
+            state.grants.setdefault(effect.path, []).append(rule)
     if found is not None:
         return found
     target = address_name(policy, effect.contract)

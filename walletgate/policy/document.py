@@ -30,20 +30,20 @@ from typing import Final
 
 from walletgate.effects.abi import Function
 from walletgate.policy.addresses import OWN, AddressSet, ContractId
-from walletgate.policy.amounts import QUOTE_DECIMALS, AmountError, parse_amount, parse_duration, parse_rate
+from walletgate.policy.amounts import AmountError, parse_duration, parse_rate
 from walletgate.policy.canonical import hash_terms
-from walletgate.policy.index import Index, build_index
+from walletgate.policy.index import Index, build_index, units_of
 from walletgate.policy.matches import SIGNATURE_TTL_S, UNLIMITED
 from walletgate.policy.model import (
     AllowanceMatch,
     Need,
     NewRecipient,
     NftMatch,
-    Price,
     SwapTerms,
     Terms,
 )
 from walletgate.policy.names import Names, read_chains, read_names
+from walletgate.policy.prices import read_prices
 from walletgate.policy.reader import Table, parse_toml
 from walletgate.policy.rules import Rules, read_approves, read_forbids, read_limits, read_permits
 from walletgate.policy.where import WhereReader
@@ -51,9 +51,20 @@ from walletgate.types import Address, Asset, Hash32
 
 VERSION: Final = 1
 METHODS: Final = frozenset(
-    {"eth_sendTransaction", "eth_signTransaction", "wallet_sendCalls", "eth_signTypedData_v4", "personal_sign"}
+    {
+        "eth_sendTransaction",
+        "eth_signTransaction",
+        "wallet_sendCalls",
+        "eth_signTypedData",
+        "eth_signTypedData_v3",
+        "eth_signTypedData_v4",
+        "personal_sign",
+    }
 )
-"""Signing methods of a policy that names none: those whose every effect is judged."""
+"""Signing methods of a policy that names none: those whose every effect is judged.
+
+The three names for typed data are one thing here, read as EIP-712 says; a policy that names one permits that one.
+"""
 
 READ_METHODS: Final = frozenset(
     {
@@ -171,7 +182,7 @@ def _read_terms(root: Table) -> tuple[Terms, dict[tuple[ContractId, bytes], Func
     accounts = names.addresses_at(root, "accounts", root.texts("accounts"))
     if accounts.anyone or accounts.own:
         root.fail("accounts", "must name addresses", code="too_wide")
-    prices = _read_prices(root, names)
+    prices = read_prices(root, names)
     where = WhereReader(names, root.section("fragments"))
     rules = Rules(names, frozenset(price.unit for price in prices), _read_signature_ttl(root), where)
     permits = read_permits(root, rules)
@@ -197,6 +208,7 @@ def _read_terms(root: Table) -> tuple[Terms, dict[tuple[ContractId, bytes], Func
         limits=read_limits(root, rules),
         swap=_read_swap(root, names),
         prices=prices,
+        simulate=_read_simulate(root),
     )
     where.done()
     return terms, rules.functions
@@ -212,6 +224,13 @@ def _read_methods(root: Table, key: str, default: frozenset[str]) -> frozenset[s
         if not text.isascii() or not text.replace("_", "").isalnum() or len(text) > METHOD_LENGTH_MAX:
             root.fail(key, f"holds {text!r}, which is not a method's name", code="bad_name")
     return frozenset(texts)
+
+
+def _read_simulate(root: Table) -> bool:
+    word = root.text("simulate", "off")
+    if word not in ("off", "required"):
+        root.fail("simulate", 'must be "off" or "required"', code="out_of_range")
+    return word == "required"
 
 
 def _read_signature_ttl(root: Table) -> int | None:
@@ -262,39 +281,6 @@ def _read_floor(table: Table, names: Names, floors: dict[tuple[Asset, Asset], tu
     table.done()
 
 
-def _read_prices(root: Table, names: Names) -> tuple[Price, ...]:
-    found: list[Price] = []
-    prices = root.section("prices")
-    for unit in prices.given():
-        table = prices.need_table(unit)
-        if not unit.isascii() or not unit.isalnum() or not unit.isupper() or len(unit) > 8:
-            table.fail("", "must be named like a currency, such as USD", code="bad_name")
-        found += _read_currency(table, unit, names)
-        table.done()
-    return tuple(sorted(found, key=lambda price: (price.unit, price.asset.chain_id, price.asset.address)))
-
-
-def _read_currency(table: Table, unit: str, names: Names) -> list[Price]:
-    found: list[Price] = []
-    fixed = table.section("fixed")
-    for name in fixed.given():
-        value = fixed.exact(name, fixed.need_text(name), lambda text: parse_amount(text, QUOTE_DECIMALS))
-        if value == 0:
-            fixed.fail(name, "is worthless: leave it out of the quote limits instead", code="bad_amount")
-        found += [Price(asset, unit, value, None) for asset in names.assets_at(fixed, name, [name])]
-    live = names.assets_at(table, "live", table.texts("live") or ())
-    age = table.text("max_age")
-    if live and age is None:
-        table.fail("max_age", "is missing: a price from a source needs a greatest age", code="missing_key")
-    age_s = table.exact("max_age", age, parse_duration) if age is not None else None
-    found += [Price(asset, unit, None, age_s) for asset in live]
-    if len({price.asset for price in found}) != len(found):
-        table.fail("live", "names an asset that has a fixed price", code="duplicate_name")
-    if not found:
-        table.fail("", "names no prices: say fixed or live", code="missing_key")
-    return found
-
-
 def _with_recipients(function: Function) -> Function:
     """The function with its nameless addresses called recipients.
 
@@ -316,7 +302,8 @@ def _collections(terms: Terms) -> frozenset[ContractId]:
 
 def _needs(terms: Terms) -> frozenset[Need]:
     found = set[Need]()
-    if any(price.fixed is None for price in terms.prices):
+    units = units_of(terms)
+    if any(price.feed is not None and price.unit in units for price in terms.prices):
         found.add(Need.PRICES)
     if any(limit.share_bips is not None for limit in terms.limits):
         found.add(Need.BALANCES)
@@ -326,4 +313,6 @@ def _needs(terms: Terms) -> frozenset[Need]:
         found.add(Need.ALLOWANCES)
     if terms.gas_max is not None:
         found.add(Need.GAS)
+    if terms.simulate:
+        found.add(Need.SIMULATION)
     return frozenset(found)

@@ -174,7 +174,7 @@ def build_index(terms: Terms) -> Index:
         ),
         other_limits=tuple(each for each in terms.limits if each.asset is None),
         prices={(price.asset, price.unit): price for price in terms.prices},
-        units=_units(terms),
+        units=units_of(terms),
         coins={chain_id: Asset(chain_id, NATIVE) for chain_id in terms.chain_ids},
         permitted={rule.name: Reason("permitted", f"permitted by {rule.name!r}", rule.name) for rule in permits},
         asset_names={asset: name for name, assets in terms.assets.items() for asset in assets},
@@ -202,7 +202,7 @@ def _forbidden_ends(terms: Terms) -> frozenset[Address] | None:
     return found
 
 
-def _units(terms: Terms) -> frozenset[str]:
+def units_of(terms: Terms) -> frozenset[str]:
     """The currencies that some limit or approval counts in, for which every outflow must have a price."""
     units = [limit.unit for limit in terms.limits]
     units += [rule.when.unit for rule in terms.approves if isinstance(rule.when, AboveAmount)]

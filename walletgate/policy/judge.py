@@ -19,8 +19,9 @@ Codes of denials: `chain_mismatch` `method_not_permitted` `policy_expired` `no_e
 `price_too_low` `pair_not_permitted` `deadline_too_late` `fee_share_not_permitted` `fee_share_too_large`
 `rule_not_active` `forbidden` `fees_not_permitted` `gas_too_high` `over_per_request` `over_window` `over_lifetime`
 `over_share` `price_missing` `price_too_old` `fact_missing` `expect_required` `expect_unknown_asset`
-`expect_asset` `expect_recipient` `expect_amount` `expect_invalid` `expect_other` `new_recipient`; an opaque effect
-denies with its own code. The others are `permitted` and `needs_approval`.
+`expect_asset` `expect_recipient` `expect_amount` `expect_invalid` `expect_other` `new_recipient`
+`simulation_failed` `simulation_disagrees` `would_revert`; an opaque effect denies with its own code. The others
+are `permitted` and `needs_approval`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from walletgate.policy.cover import (
 from walletgate.policy.cover_routes import cover_fee_share, cover_proceeds, cover_redirect
 from walletgate.policy.cover_words import cover_bytes, cover_login, cover_message, cover_power
 from walletgate.policy.document import Policy
+from walletgate.policy.evidence import check_evidence
 from walletgate.policy.expect import check_expectation
 from walletgate.policy.model import AboveAmount, Always, NewRecipient
 from walletgate.policy.names import chain_name
@@ -97,6 +99,7 @@ def judge(policy: Policy, case: Case, used: Used) -> Decision:
     tally = Tally(state)
     check_limits(state, tally, used)
     check_expectation(state)
+    check_evidence(state)
     if state.denials:
         return Decision(Outcome.DENY, tuple(state.denials), policy.hash)
     ask_above(state, tally, used)

@@ -37,6 +37,9 @@ from walletgate.types import Address, Asset, Measure
 SHOWN_DIGITS: Final = 4
 """How many digits at each end of an address people compare."""
 
+_WITH_FEES: Final = frozenset({"eth_sendTransaction", "eth_signTransaction", "wallet_sendCalls"})
+"""Methods whose requests cost fees: a policy without any of them needs no limit on fees."""
+
 
 class Severity(Enum):
     """How much a finding matters."""
@@ -99,7 +102,7 @@ def _never(policy: Policy) -> Iterator[Finding]:
             if bounded:
                 text = f"unlimited {names} counts as unlimited against its limits: say counted = false or a max"
                 yield _error("never_matches", rule.name, text)
-    if not policy.index.fee_limits:
+    if not policy.index.fee_limits and terms.methods & _WITH_FEES:
         yield _error("no_fees", None, "no limit on fees: every transaction will be refused")
 
 
@@ -313,6 +316,7 @@ def _unused(policy: Policy) -> Iterator[Finding]:
 def _used_addresses(policy: Policy) -> set[Address]:
     """Every address that the text of a rule, a limit or an account leads to."""
     found: set[Address] = set(policy.terms.accounts) | set(policy.terms.underlying.values())
+    found |= {price.feed.contract[1] for price in policy.terms.prices if price.feed is not None}
     sets = [limit.only for limit in policy.terms.limits]
     for match in [rule.match for rule in (*policy.terms.permits, *policy.terms.forbids)]:
         sets += [getattr(match, key) for key in _SETS if hasattr(match, key)]

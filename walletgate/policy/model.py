@@ -302,13 +302,31 @@ class SwapTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class Feed:
+    """A contract that answers `latestRoundData()` with a price of so many decimals.
+
+    `reference` (10^-18 parts of the currency) and `deviation_bips` (1/10,000 of it, inclusive): what is further off
+    is no price. Both are None or neither.
+    """
+
+    contract: ContractId
+    decimals: int
+    reference: int | None = None
+    deviation_bips: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
-    """What a whole unit of an asset is worth in a currency, in 10^-18 parts; None: it comes from the gate's source."""
+    """What a whole unit of an asset is worth in a currency: `fixed`, in 10^-18 parts, or what `feed` says.
+
+    Exactly one of the two is None. `age_max_s` is how old the feed's word may be, inclusive.
+    """
 
     asset: Asset
     unit: str
     fixed: int | None
     age_max_s: int | None
+    feed: Feed | None = None
 
 
 class Need(Enum):
@@ -319,6 +337,7 @@ class Need(Enum):
     FIRST_SEEN = "first_seen"
     ALLOWANCES = "allowances"
     GAS = "gas"
+    SIMULATION = "simulation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,3 +364,5 @@ class Terms:
     limits: tuple[Limit, ...]
     swap: SwapTerms
     prices: tuple[Price, ...]
+    simulate: bool = False
+    """Transactions are refused unless a node ran them and found nothing that was not read."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from walletgate.policy.addresses import AddressSet
-from walletgate.policy.case import Case, Facts
+from walletgate.policy.case import AGREES, Case, Facts
 from walletgate.policy.document import Policy
 from walletgate.policy.judge import judge
 from walletgate.policy.model import (
@@ -67,7 +67,7 @@ from walletgate.types import (
 WALLET: Final = Address(b"\xaa" * 20)
 STRANGER: Final = Address(b"\x57" * 20)
 NOW_S: Final = 1_767_225_600
-NOBODY_SEEN: Final = Facts(first_seen_ms={})
+NOBODY_SEEN: Final = Facts(first_seen_ms={}, simulation=AGREES)
 _WORDS: Final = {Outcome.DENY: "refuses", Outcome.REQUIRE_APPROVAL: "asks about", Outcome.ALLOW: "allows"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from walletgate.policy.case import Case
@@ -21,13 +22,6 @@ class Flow(NamedTuple):
     contract: Address | None
 
 
-class Grant(NamedTuple):
-    """A call or signature that a rule permitted, and what that rule lets it do from there on down."""
-
-    path: str
-    rule: Rule
-
-
 @dataclass(slots=True)
 class Judging:
     """The working state; `own` are the wallet and the policy's accounts."""
@@ -40,7 +34,8 @@ class Judging:
     asks: list[Reason] = field(default_factory=list)
     permits: list[Reason] = field(default_factory=list)
     terms: list[ApprovalTerms] = field(default_factory=list)
-    grants: list[Grant] = field(default_factory=list)
+    grants: dict[str, list[Rule]] = field(default_factory=dict)
+    """The rules that permitted calls and signatures, by the paths of these: each holds from there on down."""
     flows: list[Flow] = field(default_factory=list)
     fees: dict[int, int] = field(default_factory=dict)
     """By chain id."""
@@ -55,11 +50,11 @@ class Judging:
 
     def grants_at(self, path: str) -> list[Rule]:
         """The rules of permitted calls and signatures that the effect at `path` is part of."""
-        return [grant.rule for grant in self.grants if is_below(path, grant.path)]
+        return [rule for each in ancestors(path) for rule in self.grants.get(each, ())]
 
 
-def is_below(path: str, ancestor: str) -> bool:
-    """Whether `path` is `ancestor` or something inside it."""
-    if not ancestor or path == ancestor:
-        return True
-    return path.startswith(ancestor) and path[len(ancestor)] in ".["
+@lru_cache(maxsize=4096)
+def ancestors(path: str) -> tuple[str, ...]:
+    """`path` and everything it is inside of, outermost first: the request, then each prefix that ends at a step."""
+    ends = (index for index, char in enumerate(path) if char in ".[")
+    return ("", *(path[:end] for end in ends if end), path) if path else ("",)

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from walletgate.encoding import checksum_address, printable, to_hex
+from walletgate.policy.amounts import QUOTE_DECIMALS, format_amount, format_share
 from walletgate.policy.document import Policy
-from walletgate.policy.model import Limit
+from walletgate.policy.model import Limit, Price
 from walletgate.policy.names import chain_name
 from walletgate.policy.naming import address_name, amount_text, asset_name, duration_text, moment_text
 from walletgate.policy.words_rules import (
@@ -78,6 +79,9 @@ def show(policy: Policy) -> list[str]:
         f"Asks a human {approve_sentence(policy, rule)}." for rule in sorted(terms.approves, key=lambda r: r.name)
     ]
     lines += _swap_lines(policy)
+    lines += [_price_line(policy, price) for price in terms.prices]
+    if terms.simulate:
+        lines.append("A transaction is first run by a node, and refused if it does anything that was not read in it.")
     if terms.require_expect:
         lines.append("The agent must say beforehand which asset and how much it expects to leave.")
     return lines
@@ -111,6 +115,19 @@ def _swap_lines(policy: Policy) -> list[str]:
             f"Sells {asset_name(policy, sold)} for {asset_name(policy, bought)} at no less than {rate} a unit."
         )
     return lines
+
+
+def _price_line(policy: Policy, price: Price) -> str:
+    head = f"1 {asset_name(policy, price.asset)} is worth"
+    feed = price.feed
+    if feed is None:
+        return f"{head} {format_amount(price.fixed or 0, QUOTE_DECIMALS)} {price.unit}."
+    where = f"{address_name(policy, feed.contract[1])} on {chain_name(feed.contract[0])}"
+    limits = f"at most {duration_text(price.age_max_s or 0)} ago"
+    if feed.reference is not None and feed.deviation_bips is not None:
+        reference = format_amount(feed.reference, QUOTE_DECIMALS)
+        limits += f" and within {format_share(feed.deviation_bips)} of {reference}"
+    return f"{head} what {where} says in {price.unit}, with {feed.decimals} decimals, {limits}."
 
 
 # --- decisions -------------------------------------------------------------------------------------
