@@ -42,6 +42,9 @@ async def _answer(chain: FakeChain, method: str, params: list[Any]) -> Any:
                 "blockNumber": hex(receipt.block_number), "gasUsed": hex(receipt.gas_used),
                 "effectiveGasPrice": hex(chain.fee_per_gas), "status": hex(receipt.succeeded),
             }  # fmt: skip
+        case "eth_call":
+            call = params[0] if params and isinstance(params[0], dict) else {}
+            return chain.reads.get((str(call.get("to")).lower(), str(call.get("data")).lower()), "0x" + "00" * 32)
         case _:
             return chain.answers.get(method)
 

@@ -54,6 +54,8 @@ class FakeChain:
     received: list[bytes] = field(default_factory=list)
     forwarded: list[tuple[str, tuple[object, ...]]] = field(default_factory=list)
     answers: dict[str, object] = field(default_factory=dict)
+    reads: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Results of `eth_call` by contract and calldata, both in lower-case hex."""
     clock_ms: Callable[[], int] = lambda: 0
 
     async def forward(self, method: str, params: Sequence[object]) -> object:

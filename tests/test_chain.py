@@ -51,6 +51,13 @@ def test_a_node_on_another_chain_is_not_used() -> None:
     assert caught.value.data["actual"] == 1
 
 
+@pytest.mark.parametrize("answer", ["0xffffffffffffffff", hex(2**40 + 1)])
+def test_a_nonce_out_of_all_proportion_is_no_nonce(answer: str) -> None:
+    with pytest.raises(ChainError) as caught:
+        ask({"eth_getTransactionCount": answer}, lambda chain: chain.nonce(WALLET, "pending"))
+    assert caught.value.code == "chain_answer_invalid"
+
+
 @pytest.mark.parametrize("answer", [12, "12", "0x", "0x00", "0xzz", None, [], {}, True, "0x" + "f" * 65, "-0x1", "0X1"])
 def test_numbers_that_are_not_quantities_are_refused(answer: Any) -> None:
     with pytest.raises(ChainError) as caught:
@@ -130,3 +137,14 @@ def test_fees_and_nonces_are_read() -> None:
     quote = ask(answers, lambda chain: chain.fees())
     assert (quote.base_fee, quote.priority_fee) == (100, 5)
     assert ask(answers, lambda chain: chain.nonce(WALLET, "pending")) == 42
+
+
+@pytest.mark.parametrize("height", [2**48 + 1, 2**53, 2**256 - 1])
+def test_a_block_number_out_of_proportion_is_no_answer(height: int) -> None:
+    """It would go into the log, whose integers end at 2^53, and stop the gate there."""
+    receipt = {"blockNumber": hex(height), "status": "0x1", "gasUsed": "0x1", "effectiveGasPrice": "0x1"}
+    answers = {"eth_blockNumber": hex(height), "eth_getTransactionReceipt": receipt}
+    for work in (lambda chain: chain.block_number(), lambda chain: chain.receipt(Hash32(bytes(32)))):
+        with pytest.raises(ChainError) as caught:
+            ask(answers, work)
+        assert caught.value.code == "chain_answer_invalid"

@@ -26,6 +26,12 @@ from walletgate.errors import ChainError
 from walletgate.types import Address, Hash32, Transaction, TransactionType
 
 ANSWER_SIZE_BYTES_MAX = 32 * 1024 * 1024
+NONCE_MAX = 2**40
+"""More transactions than any account will make; what a node says beyond is no count."""
+
+HEIGHT_MAX = 2**48
+"""More blocks than any chain will have; the log's integers end at 2^53."""
+
 TIMEOUT_S = 10.0
 _QUANTITY = re.compile(r"0x(?:0|[1-9a-fA-F][0-9a-fA-F]{0,63})\Z")
 _KNOWN = ("already known", "already imported", "known transaction", "already exists")
@@ -133,11 +139,14 @@ class NodeChain:
 
     async def block_number(self) -> int:
         """See `Chain.block_number`."""
-        return await self._number("eth_blockNumber")
+        return _height(await self._number("eth_blockNumber"))
 
     async def nonce(self, wallet: Address, block: str) -> int:
         """See `Chain.nonce`."""
-        return await self._number("eth_getTransactionCount", checksum_address(wallet), block)
+        count = await self._number("eth_getTransactionCount", checksum_address(wallet), block)
+        if count > NONCE_MAX:
+            raise ChainError("the node's nonce is out of all proportion", code="chain_answer_invalid")
+        return count
 
     async def fees(self) -> FeeQuote:
         """See `Chain.fees`."""
@@ -184,7 +193,8 @@ class NodeChain:
         price = _quantity(answer.get("effectiveGasPrice") or "0x0", "effectiveGasPrice")
         extra = _quantity(answer.get("l1Fee") or "0x0", "l1Fee")
         succeeded = _quantity(answer.get("status"), "status") == 1
-        return Receipt(_quantity(answer["blockNumber"], "blockNumber"), succeeded, gas_used, gas_used * price + extra)
+        height = _height(_quantity(answer["blockNumber"], "blockNumber"))
+        return Receipt(height, succeeded, gas_used, gas_used * price + extra)
 
     async def close(self) -> None:
         """See `Chain.close`."""
@@ -244,6 +254,13 @@ def _result(method: str, text: bytes) -> object:
     if not isinstance(error, dict) or not isinstance(error.get("code"), int):
         raise ChainError(f"{method}: the node's error is malformed", code="chain_answer_invalid")
     raise NodeRefusedError(error["code"], str(error.get("message", "")), error.get("data"))
+
+
+def _height(number: int) -> int:
+    """A block's number that can be one: it goes into the log, whose integers end at 2^53."""
+    if number > HEIGHT_MAX:
+        raise ChainError("the node's block number is out of all proportion", code="chain_answer_invalid")
+    return number
 
 
 def _quantity(value: object, what: str) -> int:

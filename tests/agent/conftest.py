@@ -69,7 +69,7 @@ class FakeGate:
             return web.Response(body=answer, status=status)
         return web.json_response(answer, status=status)
 
-    async def _answer(self, http, body):  # noqa: PLR0911
+    async def _answer(self, http, body):
         if http.headers.get("Authorization") != f"Bearer {TOKEN}":
             return error("token_unknown", "the token is not known"), 401
         if self.broken is not None:

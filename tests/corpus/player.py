@@ -20,6 +20,7 @@ import coincurve
 from aiohttp import web
 from rich.console import Console
 
+from tests.corpus.hearing import headers_of, heard, meta_of, problem, token_of, wire_answers
 from tests.corpus.neutral import neutral_effects
 from tests.corpus.translate import translate
 from tests.factories import ALICE, BOB, MALLORY, ORIGIN, Clock
@@ -27,6 +28,7 @@ from tests.fake_node import node_app
 from tests.fakes import FakeChain
 from walletgate.chain import NodeChain
 from walletgate.cli.show import plain_request, request_panel
+from walletgate.effects.request import strict_json
 from walletgate.encoding import keccak256, parse_address
 from walletgate.errors import WalletGateError
 from walletgate.gate import (
@@ -39,13 +41,15 @@ from walletgate.gate import (
     SignedCommand,
     sign_word,
 )
-from walletgate.gate.codec import canonical
+from walletgate.gate.codec import canonical, effects_text
 from walletgate.gate.gate import token_hash
+from walletgate.gate.judging import Judged
 from walletgate.limits import Movement, MovementState
 from walletgate.policy import load
 from walletgate.server.api import AgentApi
 from walletgate.server.node import NodeEndpoint
 from walletgate.server.views import operator_view
+from walletgate.server.wire import ask_of_rpc
 from walletgate.signers import KeyRing, Seal
 from walletgate.signers.keystore import address_of
 from walletgate.store import Grant, Operator, PolicyText, Request, Store, Wallet
@@ -55,7 +59,6 @@ META = json.loads(Path(__file__).with_name("meta.json").read_text())
 KEYS = {name: bytes.fromhex(wallet["key"][2:]) for name, wallet in META["wallets"].items()}
 PEOPLE = {"alice": ALICE, "bob": BOB}
 Case = Mapping[str, Any]
-_META = ("approval_of_step", "idempotency_key", "credential", "actor", "headers", "reason")
 
 
 @dataclass
@@ -83,7 +86,19 @@ class Player:
         self.asked: list[str | None] = []
         self.taken: set[int] = set()
         self.beside: list[tuple[Case, Case, str]] = []
+        self.held: dict[int, Case] = {}
         self.number = 0
+        for row in self.context.get("existing_allowances") or ():
+            self._allow(row)
+
+    def _allow(self, row: Case) -> None:
+        """An allowance that is in force on chain, as the token tells it."""
+        named = (row[name] for name in ("spender", "to", "address") if name in row)
+        amount = next(row[name] for name in ("amount", "allowance", "value") if name in row)
+        spender, owner = str(next(named)), str(row.get("owner", self.context["wallet"]))
+        asked = f"0xdd62ed3e{owner[2:].rjust(64, '0')}{spender[2:].rjust(64, '0')}"
+        chain = self.chains[int(row.get("chain", self.context["chain"]))]
+        chain.reads[str(row["token"]).lower(), asked.lower()] = f"0x{int(amount):064x}"
 
     def _starts(self) -> dict[Address, int]:
         mine = parse_address(self.context["wallet"], where="wallet")
@@ -114,13 +129,15 @@ class Player:
         match step["op"]:
             case "request":
                 agent = step.get("agent", "agent-a")
-                meta = {**(step.get("request_meta") or {}), **{k: step[k] for k in _META if k in step}}
+                meta = meta_of(step)
                 if step.get("parallel_with_case"):
                     self.beside += [(step, meta, agent)] * int(step.get("times", 1))
                     return
                 for _ in range(int(step.get("times", 1))):
                     self.asked[-1], _ = await self._send(step, meta, agent)
                 await self._settle()
+            case "approve" if self._is_claimed(int(step["of_step"])):
+                self.held[int(step["of_step"])] = {**step, "expires": self.clock.now_ms // 1000 + 3600}
             case "approve" | "refuse":
                 await self._word(step)
             case "advance":
@@ -131,7 +148,7 @@ class Player:
                 await self._change_policy(step)
             case "rpc":
                 for chain in self.chains.values():
-                    chain.answers |= _wire_answers(step["answers"])
+                    chain.answers |= wire_answers(step["answers"])
             case _:
                 pass
 
@@ -139,6 +156,14 @@ class Player:
         for _ in range(20):
             await asyncio.sleep(0)
         await self.settlement.step()
+
+    def _is_claimed(self, of_step: int) -> bool:
+        """Whether a later request rests on the approval of this step: then it reaches the gate with that request.
+
+        The corpus hands approvals in when they are used; the gate carries out what is approved at once.
+        """
+        rest = (meta_of(step) for step in (self.case.get("steps") or ())[len(self.asked) :])
+        return any(meta.get("approval_of_step") == of_step for meta in (*rest, self.case.get("request_meta") or {}))
 
     async def _word(self, step: Case) -> None:
         """An operator's word, from whoever claims to be one; what the gate refuses is refused."""
@@ -149,16 +174,17 @@ class Player:
         if who[0] != "human":
             secret = KEYS.get(who[2] or who[0], MALLORY)
         if request is not None:
-            await self._decide(request, secret, approve=step["op"] == "approve")
+            expires = step.get("expires", self.clock.now_ms // 1000 + 3600)
+            await self._decide(request, secret, expires=expires, approve=step["op"] == "approve")
 
-    async def _decide(self, request: Request, secret: bytes, *, approve: bool) -> None:
+    async def _decide(self, request: Request, secret: bytes, *, expires: int, approve: bool) -> None:
         word = ApprovalWord(
             request=request.id,
             approve=approve,
             request_digest=request.digest,
             effects_digest=Hash32(bytes.fromhex(json.loads(request.decision)["effects_digest"][2:])),
             policy=request.policy,
-            expires=self.clock.now_ms // 1000 + 3600,
+            expires=expires,
         )
         with suppress(WalletGateError):
             await self.operations.decide(SignedApproval(word, sign_word(word, secret, gate=ORIGIN)))
@@ -167,9 +193,7 @@ class Player:
         named = step.get("policy") or step.get("set") or step.get("changes") or step
         changed = {**self.case["policy"], **{k: v for k, v in named.items() if k not in ("op", "by")}}
         by = str(step.get("by", "human:alice"))
-        secret = (
-            ALICE if by.startswith(("human", "operator")) else KEYS.get(by.rpartition(":")[2], MALLORY)
-        )
+        secret = ALICE if by.startswith(("human", "operator")) else KEYS.get(by.rpartition(":")[2], MALLORY)
         for grant in ("grant_agent-a", "grant_agent-b"):
             body = canonical({"grant": grant, "policy": translate(changed)})
             self.number += 1
@@ -199,20 +223,37 @@ class Player:
             if what.get("params") == self.case["steps"][place].get("params"):
                 key = str(self.asked[place])
                 self.taken.add(place)
+                if place in self.held:
+                    await self._word(self.held.pop(place))
         if meta.get("idempotency_key"):
             key = f"{agent}-{meta['idempotency_key']}"
-        token = _token_of(meta, agent)
+        token = token_of(meta, agent)
         headers = {
             "Authorization": f"Bearer wg_grant_{token}", "Idempotency-Key": key, "X-WalletGate-Wait": "0",
-            "Content-Type": "application/json", **_headers(meta),
+            "Content-Type": "application/json", **headers_of(meta),
         }  # fmt: skip
         if meta.get("reason") and what["method"] == "eth_sendTransaction" and what.get("raw") is None:
             body = {"id": key, "kind": "transaction", "payload": what["params"][0], "memo": str(meta["reason"])[:500]}
             return key, await self._post("/v1/requests", json.dumps(body), headers)
+        if what["method"] == "wallet_sendCalls" and what.get("raw") is None:
+            return key, await self._preview(what["params"], token, key)
         call = {"jsonrpc": "2.0", "id": 1, "method": what["method"], "params": what["params"]}
         text = what.get("raw") or json.dumps(call)
         path = f"/rpc/wg_grant_{token}/{self.context['chain']}" if token else "/rpc"
         return key, await self._post(path, str(text), headers)
+
+    async def _preview(self, params: Any, token: str, key: str) -> Any:
+        """The decision on a batch: the gate judges one as a whole, and leaves sending its calls to the agent."""
+        try:
+            grant = self.gate.authenticate(f"wg_grant_{token}")
+            session = self.gate.session(grant, self.context["chain"])
+            read = strict_json(json.dumps(params).encode())
+            wallet = session.grant.wallet
+            ask = ask_of_rpc("wallet_sendCalls", read, wallet=wallet, request_id=key, trace={})  # type: ignore[arg-type]
+            judged, _ = await self.gate.preview(session, ask)
+        except WalletGateError as error:
+            return {"error": {"code": -32600, "data": {"walletgate": {"code": error.code}}}}
+        return {"request": {"decision": {"outcome": judged.decision.outcome.name.lower()}}, "judged": judged}
 
     async def _post(self, path: str, text: str, headers: dict[str, str]) -> Any:
         body = text.encode("utf-8", "surrogatepass")
@@ -228,13 +269,17 @@ class Player:
                 return found
         return None
 
-    def _verdict(self, key: str, heard: Any) -> Verdict:
-        answers = heard if isinstance(heard, list) else [heard]
-        words = {_heard(answer) for answer in answers}
+    def _verdict(self, key: str, answer: Any) -> Verdict:
+        answers = answer if isinstance(answer, list) else [answer]
+        words = {heard(each) for each in answers}
         verdict = "allow" if words == {"allow"} else "approve" if words <= {"allow", "approve"} else "deny"
         request = self._found(key)
+        if request is None and "judged" in answers[0]:
+            judged: Judged = answers[0]["judged"]
+            seen = neutral_effects(json.loads(effects_text(judged.effects)), self.context)
+            return Verdict(verdict, seen, [reason.code for reason in judged.decision.reasons])
         if request is None:
-            return Verdict(verdict, [], [_problem(answer) for answer in answers])
+            return Verdict(verdict, [], [problem(each) for each in answers])
         decision = json.loads(request.decision)
         reasons = [str(reason["code"]) for reason in decision["reasons"]]
         view = operator_view(request, self.gate.state, self.store.approvals(request.id))
@@ -304,6 +349,7 @@ class Player:
                     Grant(f"grant_{name}", name, None, address, policy.hash, token_hash(f"wg_grant_{name}"), start_ms)
                 )
             mine = parse_address(self.context["wallet"], where="wallet")
+            tx.set_nonce(mine, self.context["chain"], int(self.context.get("next_nonce") or 0))
             for token, ends in (("revoked", {"revoked_ms": start_ms}), ("expired", {"expires_ms": start_ms + 1})):
                 grant = Grant(
                     f"grant_{token}", token, None, mine, policy.hash, token_hash(f"wg_grant_{token}"), start_ms
@@ -322,46 +368,3 @@ class Player:
             at_ms = int(row.get("at", self.context["now"])) * 1000
             with store.write(at_ms) as tx:
                 tx.add_movements([Movement(number, f"before-{number}", grant, None, wallet, booking, state, at_ms)])
-
-
-def _heard(answer: Case) -> str:
-    """allow, approve or deny, from what a client is told."""
-    if "request" in answer:
-        outcome = answer["request"]["decision"]["outcome"]
-        return {"allow": "allow", "require_approval": "approve"}.get(outcome, "deny")
-    error = answer.get("error")
-    if error is None:
-        return "allow"
-    return "approve" if error.get("code") == -32002 else "deny"
-
-
-def _problem(answer: Case) -> str:
-    error = answer.get("error") or {}
-    return str((error.get("data") or {}).get("walletgate", {}).get("code") or error.get("code") or "")
-
-
-def _token_of(meta: Case, agent: str) -> str:
-    """The token a request comes with; what nobody ever got is `unknown`, none at all is empty."""
-    credential = meta.get("credential")
-    if credential is None:
-        return str(meta.get("actor") or agent)
-    word = str(credential)
-    return "" if word == "none" else word if word in KEYS or word in ("revoked", "expired") else "unknown"
-
-
-def _headers(meta: Case) -> dict[str, str]:
-    """What the agent sends along; what HTTP cannot carry is left out."""
-    own = {"authorization", "idempotency-key", "x-walletgate-wait", "content-type"}
-    given = {str(name): str(value) for name, value in (meta.get("headers") or {}).items()}
-    return {k: v for k, v in given.items() if k.lower() not in own and v.isprintable() and v.isascii()}
-
-
-def _wire_answers(answers: Case) -> dict[str, Any]:
-    """Answers of the upstream node by JSON-RPC method; a contract function's answer becomes eth_call's."""
-    found: dict[str, Any] = {}
-    for name, value in answers.items():
-        if name.endswith(")"):
-            found["eth_call"] = f"0x{int(value):064x}" if isinstance(value, int) else value
-        else:
-            found[name] = value
-    return found

@@ -7,7 +7,6 @@ would not take is -32000.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,8 +109,8 @@ async def serve_chain(chain: DevChain, *, port: int = 0) -> tuple[web.AppRunner,
     """Serves `chain` on loopback; returns what stops it and its URL."""
     runner = web.AppRunner(chain.app(), access_log=None)
     await runner.setup()
-    listener = await asyncio.get_running_loop().create_server(runner.server, "127.0.0.1", port)  # type: ignore[arg-type]
-    return runner, f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    return runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
 
 
 def _error(code: int, message: str) -> dict[str, Any]:

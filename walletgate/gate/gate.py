@@ -72,6 +72,7 @@ PENDING_MAX = 200
 """Requests of one grant that may wait for operators at the same time."""
 
 GAS_MARGIN_PERCENT = 25
+STRANGERS_PER_S_MAX = 20
 CLOCK_TOLERANCE_MS = 60_000
 """How far the system's clock may be behind the store at start; within it the gate's own clock stands still."""
 
@@ -113,6 +114,8 @@ class Gate:
         self._watchers: dict[str, asyncio.Event] = {}
         self._writer: asyncio.Task[None] | None = None
         self._serving = False
+        self._folded = 0
+        self._strangers = (0, 0)
 
     def now_ms(self) -> int:
         """Unix milliseconds that never go back."""
@@ -225,15 +228,30 @@ class Gate:
         return early or self._judge(session, ask, payload, policy, facts), policy
 
     async def refuse(self, session: Session | None, error: WalletGateError, *, surface: str, method: str = "") -> None:
-        """Records that something was turned away before it became a request."""
+        """Records that something was turned away before it became a request.
+
+        Whoever has no grant cannot fill the log: of strangers `STRANGERS_PER_S_MAX` a second are entries of their own,
+        and the next entry says how many more there were, or how many a full queue kept out.
+        """
+        second = self.now_ms() // 1000
+        if session is None and self._strangers[0] == second and self._strangers[1] >= STRANGERS_PER_S_MAX:
+            self._folded += 1
+            return
+        if session is None:
+            self._strangers = (second, self._strangers[1] + 1 if self._strangers[0] == second else 1)
         body: dict[str, Json] = {"surface": surface, "code": error.code, "detail": printable(error.detail)}
         if method:
             body["method"] = printable(method, length_max=64)
-        if session is None:
-            await self._enter(Kind.AGENT_REFUSED, body)
-            return
-        who: dict[str, Json] = {"grant": session.grant.id, "agent": session.grant.agent}
-        await self._enter(Kind.REQUEST_DENIED, {**body, **who})
+        folded, self._folded = self._folded, 0
+        if folded:
+            body["folded"] = folded
+        who: dict[str, Json] = {}
+        if session is not None:
+            who = {"grant": session.grant.id, "agent": session.grant.agent}
+        try:
+            await self._enter(Kind.AGENT_REFUSED if session is None else Kind.REQUEST_DENIED, {**body, **who})
+        except GatePausedError:
+            self._folded += 1 + folded
 
     async def wait(self, request_id: str, wait_s: float, *, final: bool = False) -> Request:
         """The request once it no longer waits for operators, or is final, or after `wait_s`."""

@@ -102,8 +102,15 @@ class NodeEndpoint:
             refusal = InvalidRequestError(f"a batch holds 1 to {BATCH_MAX} calls", code="bad_batch")
             await self._gate.refuse(self._who(request), refusal, surface="rpc")
             return _respond(_failure(None, _rpc_error(refusal)))
+        try:
+            session = self._session(request)
+        except WalletGateError as error:
+            method = next((str(c["method"]) for c in calls if isinstance(c, dict) and "method" in c), "")
+            await self._gate.refuse(None, error, surface="rpc", method=method)
+            failures = [_failure(c.get("id") if isinstance(c, dict) else None, _rpc_error(error)) for c in calls]
+            return _respond(failures if isinstance(parsed, list) else failures[0])
         until = asyncio.get_running_loop().time() + _hold_s(request)
-        answers = [await self._answer(request, call, until) for call in calls]
+        answers = [await self._answer(request, session, call, until) for call in calls]
         return _respond(answers if isinstance(parsed, list) else answers[0])
 
     def _who(self, request: web.Request) -> Session | None:
@@ -117,12 +124,11 @@ class NodeEndpoint:
         grant_id = self._gate.authenticate(token)
         return self._gate.session(grant_id, _chain(request.match_info.get("chain")))
 
-    async def _answer(self, http: web.Request, call: object, until: float) -> dict[str, Any]:
+    async def _answer(self, http: web.Request, session: Session, call: object, until: float) -> dict[str, Any]:
         call_id = call.get("id") if isinstance(call, dict) else None
-        session, method = None, ""
+        method = ""
         try:
             method, params = _read_call(call)
-            session = self._session(http)
             if method in ASKS:
                 result = await self._ask(http, session, method, params, until)
             else:
@@ -133,7 +139,7 @@ class NodeEndpoint:
             return _failure(call_id, RpcError(error.code, error.message, error.data))
         except WalletGateError as error:
             if isinstance(error, InvalidRequestError | AuthenticationError | ConflictError):
-                await self._gate.refuse(session or self._who(http), error, surface="rpc", method=method)
+                await self._gate.refuse(session, error, surface="rpc", method=method)
             return _failure(call_id, _rpc_error(error))
         else:
             return {"jsonrpc": "2.0", "id": call_id, "result": result}
@@ -216,7 +222,7 @@ class NodeEndpoint:
         request = self._gate.find_raw(raw)
         if request is None or request.grant_id != session.grant.id:
             raise RpcError(4100, "the gate relays only transactions that it signed for this grant")
-        await self._gate.chains[session.chain_id].send_raw(raw)
+        await self._gate.chains[request.chain_id].send_raw(raw)
         return to_hex(request.tx_hash or b"")
 
 

@@ -6,6 +6,7 @@ where numbers matter. What was parsed is what is judged and signed.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ from walletgate.gate.codec import canonical
 from walletgate.types import Address, Expectation, Hash32
 
 BODY_SIZE_BYTES_MAX = 1024 * 1024
+BODY_TIMEOUT_S = 10.0
 _CLIENT_ID = re.compile(rf"[\x21-\x7e]{{1,{CLIENT_ID_LENGTH_MAX}}}\Z")
 _TRACE_HEADERS = ("traceparent", "x-tool-call-id")
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,77})(\.[0-9]{1,77})?\Z")
@@ -50,17 +52,21 @@ async def read_body(request: web.Request) -> bytes:
     """The whole body, at most `BODY_SIZE_BYTES_MAX`.
 
     Raises:
-        InvalidRequestError: `body_too_large`.
+        InvalidRequestError: `body_too_large`, `body_too_slow`.
     """
     declared = request.content_length
     parts = bytearray()
-    if declared is None or declared <= BODY_SIZE_BYTES_MAX:
-        async for part in request.content.iter_any():
-            parts += part
-            if len(parts) > BODY_SIZE_BYTES_MAX:
-                break
-        else:
-            return bytes(parts)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            if declared is None or declared <= BODY_SIZE_BYTES_MAX:
+                async for part in request.content.iter_any():
+                    parts += part
+                    if len(parts) > BODY_SIZE_BYTES_MAX:
+                        break
+                else:
+                    return bytes(parts)
+    except TimeoutError:
+        raise InvalidRequestError(f"the body took longer than {BODY_TIMEOUT_S:.0f} s", code="body_too_slow") from None
     raise InvalidRequestError(f"the body exceeds {BODY_SIZE_BYTES_MAX} bytes", code="body_too_large")
 
 

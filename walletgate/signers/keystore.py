@@ -141,7 +141,7 @@ def read_keystore(path: Path, passphrase: str) -> bytes:
         if len(text) > KEYSTORE_SIZE_BYTES_MAX:
             raise ValueError
         secret: bytes = decode_keyfile_json(json.loads(text), passphrase.encode())
-    except (ValueError, KeyError, TypeError, NotImplementedError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
         if isinstance(error, EthKeyfileValueError) and "MAC" in str(error):
             raise SignerError(f"wrong passphrase for {path.name}", code="wrong_passphrase") from None
         raise SignerError(f"{path.name} is not a V3 keystore", code="keystore_invalid") from None

@@ -96,6 +96,7 @@ class Store:
             if fresh:
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+            _check_readable(db)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
                 db.execute(f"PRAGMA {pragma}")
             if db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0:
@@ -501,6 +502,14 @@ def _take_lock(path: Path) -> int:
         os.close(handle)
         raise StoreError(f"another gate holds {path}", code="store_locked") from None
     return handle
+
+
+def _check_readable(db: sqlite3.Connection) -> None:
+    try:
+        db.execute("SELECT COUNT(*) FROM sqlite_master")
+    except sqlite3.DatabaseError:
+        db.close()
+        raise StoreError("the file is not a WalletGate store", code="schema_version") from None
 
 
 def _create_schema(db: sqlite3.Connection, origin: str) -> None:
