@@ -6,7 +6,9 @@ STAMP := $(VENV)/.installed
 FORGE := node_modules/@foundry-rs/forge-linux-amd64/bin/forge
 NODE_STAMP := contracts/node_modules/.package-lock.json
 
-.PHONY: demo test fast bench lint format types lock setup contracts clean
+LOCK := --universal --generate-hashes --quiet --no-emit-index-url --no-annotate --no-header
+
+.PHONY: demo test fast fuzz bench lint format types lock setup contracts clean
 
 demo: setup
 	$(BIN)/walletgate demo
@@ -21,6 +23,11 @@ fast: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench
+
+fuzz: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
+	mkdir -p .fuzz
+	$(BIN)/python -m tests.fuzz_effects -max_total_time=600 -timeout=5 -rss_limit_mb=1024 .fuzz tests/fuzz_corpus
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -48,8 +55,8 @@ $(NODE_STAMP): contracts/package.json contracts/package-lock.json
 lock:
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	test -x $(BIN)/uv || $(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --quiet \
-	  --no-emit-index-url --no-annotate --no-header --prerelease=if-necessary-or-explicit -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK) --prerelease=if-necessary-or-explicit -o requirements.lock
+	echo "atheris==3.0.0" | $(BIN)/uv pip compile - $(LOCK) -o requirements-fuzz.lock
 
 clean:
 	rm -rf $(VENV) contracts/node_modules contracts/out contracts/cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

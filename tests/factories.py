@@ -174,8 +174,8 @@ class Bench:
     async def quiet(self) -> None:
         for _ in range(20):
             await asyncio.sleep(0.001)
-        while (noting := self.gate.broadcaster._noting) is not None and not noting.done():
-            await asyncio.sleep(0.005)
+        if (noting := self.gate.broadcaster._noting) is not None:
+            await asyncio.wait({noting}, timeout=5)
 
 
 def payment(usdc: float | str, to: Address = ACME, **extra: Any) -> dict[str, Any]:
