@@ -6,7 +6,7 @@ import pytest
 
 from walletgate.effects import DecodeContext, decode
 from walletgate.effects.abi import parse_signature
-from walletgate.effects.signing import STANDARD
+from walletgate.effects.signing import PINNED_DOMAINS, STANDARD
 from walletgate.effects.typed import DOMAIN_FIELDS
 from walletgate.types import Address, Fee, Opaque, Transaction, TransactionType, TypedData
 
@@ -82,10 +82,14 @@ def types_of(encoded_type):
     return rows
 
 
-def document(encoded_type, message, *, contract, chain_id=1, name="Test", version="1", fields=STANDARD, **changes):
+PINNED = {bytes.fromhex(text[2:]): names for (chain, text), names in PINNED_DOMAINS.items() if chain is None}
+
+
+def document(encoded_type, message, *, contract, chain_id=1, name=None, version=None, fields=STANDARD, **changes):
+    pinned_name, pinned_version = PINNED.get(contract, ("Test", "1"))
     values = {
-        "name": name,
-        "version": version,
+        "name": name or pinned_name,
+        "version": version or pinned_version,
         "chainId": chain_id,
         "verifyingContract": hexed(contract),
         "salt": "0x" + "00" * 32,

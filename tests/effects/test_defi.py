@@ -60,14 +60,14 @@ def routed(found):
         ("withdraw(address,uint256)", (TOKEN, 7), [], []),
         ("withdrawTo(address,address,uint256)", (OTHER, TOKEN, 7), [], [OTHER]),
         ("withdrawFrom(address,address,address,uint256)", (PAYEE, OTHER, TOKEN, 7), [], [PAYEE, OTHER]),
-        (f"supply({M},uint256,uint256,address,bytes)", (MARKET, 7, 0, OTHER, b""), [7], [OTHER]),
+        (f"supply({M},uint256,uint256,address,bytes)", (MARKET, 7, 0, PAYEE, b""), [7], [PAYEE, OTHER, POOL]),
         (f"repay({M},uint256,uint256,address,bytes)", (MARKET, 7, 0, OTHER, b""), [7], [OTHER]),
         (f"withdraw({M},uint256,uint256,address,address)", (MARKET, 7, 0, PAYEE, OTHER), [], [PAYEE, OTHER]),
         (f"borrow({M},uint256,uint256,address,address)", (MARKET, 7, 0, PAYEE, OTHER), [], [PAYEE, OTHER]),
         (f"withdrawCollateral({M},uint256,address,address)", (MARKET, 7, PAYEE, OTHER), [], [PAYEE, OTHER]),
         ("redeem(uint256,address,address)", (7, OTHER, PAYEE), [], [OTHER, PAYEE]),
-        ("depositERC20(address,address,uint256,uint32,bytes)", (TOKEN, OTHER, 7, 0, b""), [7], []),
-        ("depositERC20To(address,address,address,uint256,uint32,bytes)", (TOKEN, PAYEE, OTHER, 7, 0, b""), [7], [OTHER]),
+        ("depositERC20(address,address,uint256,uint32,bytes)", (TOKEN, PAYEE, 7, 0, b""), [7], [PAYEE]),
+        ("depositERC20To(address,address,address,uint256,uint32,bytes)", (TOKEN, PAYEE, OTHER, 7, 0, b""), [7], [PAYEE, OTHER]),
         ("withdrawTo(address,address,uint256,uint32,bytes)", (TOKEN, OTHER, 7, 0, b""), [7], [OTHER]),
         ("depositETHTo(address,uint32,bytes)", (OTHER, 0, b""), [], [OTHER]),
         ("depositETH(uint32,bytes)", (0, b""), [], []),
@@ -220,7 +220,6 @@ def test_a_portal_deposit_is_a_call_on_the_other_chain(effects, call, wallet, co
         ("grantRole(bytes32,address)", (NODE, OTHER), OTHER),
         ("upgradeTo(address)", (OTHER,), OTHER),
         ("setOwner(bytes32,address)", (NODE, OTHER), OTHER),
-        ("setSubnodeRecord(bytes32,bytes32,address,address,uint64)", (NODE, NODE, OTHER, PAYEE, 0), OTHER),
         ("reclaim(uint256,address)", (5, OTHER), OTHER),
     ],
 )
@@ -304,3 +303,10 @@ def test_meta_transactions_are_calls_in_the_signers_name(effects, call, sign, wa
     assert spent(forwarded) == [(TOKEN, wallet, 7)]
     assert forwarded[0].valid_until == NOW
     assert codes(sign(with_deadline, request | {"from": OTHER}, contract=POOL)) == ["not_the_signer"]
+
+
+def test_a_names_resolver_answers_for_it(effects, call):
+    found = leaves(
+        effects(POOL, call("setSubnodeRecord(bytes32,bytes32,address,address,uint64)", NODE, NODE, OTHER, PAYEE, 0))
+    )
+    assert found == [AdminChange(Asset(1, POOL), "setSubnodeRecord", OTHER), Redirect(PAYEE, "answers for the name")]

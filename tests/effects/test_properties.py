@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from walletgate.effects import REGISTRY, TYPED_RULES, DecodeContext, decode
 from walletgate.effects.abi import AbiError, decode_prefix
+from walletgate.effects.typed import parse
 from walletgate.types import (
     Batch,
     Fee,
@@ -138,6 +139,7 @@ def fill(kind, structs, draw):
         "string": st.sampled_from(["sell", "", "erc20"]),
         "bytes": st.sampled_from(["00", "ff", "77"]).map(lambda byte: "0x" + byte * size),
         "uint": st.sampled_from([0, 1, 3, 2 ** (bits - 1), 2**bits - 1]),
+        "int": st.sampled_from([0, 1, -1]),
     }
     return draw(kinds[kind.rstrip("0123456789")])
 
@@ -150,7 +152,7 @@ def test_decode_never_raises_on_known_typed_data(document, data):
     types = document.types_of(rule.encoded_type)
     message = fill(next(iter(types)), types, data.draw)
     fields = rule.fields or ("name", "version", "chainId", "verifyingContract")
-    built = document(rule.encoded_type, message, contract=contract, name=rule.name or "Test", fields=fields)
+    built = document(rule.encoded_type, message, contract=contract, name=rule.name, fields=fields)
     found = decode(TypedData(WALLET, built), CONTEXT)
     check_numbers(found)
     codes = {e.code for e in found if isinstance(e, Opaque)}
@@ -175,3 +177,49 @@ def test_every_accepted_byte_is_accounted_for(rule, data):
     except AbiError:
         return
     assert function.encode(*args)[4:] == data[:end]
+
+
+@given(st.data())
+@settings(max_examples=400, deadline=None)
+def test_a_flipped_bit_is_another_meaning_or_none(data):
+    """No two spellings of one call: whatever differs by a bit is other arguments, trailing bytes, or refused."""
+    function = BY_SIGNATURE[data.draw(st.sampled_from(sorted(BY_SIGNATURE)))]
+    args = tuple(values_of(t, data.draw) for t in function.params)
+    calldata = bytearray(function.encode(*args))
+    if len(calldata) <= 4:
+        return
+    place = data.draw(st.integers(32, 8 * len(calldata) - 1))
+    calldata[place // 8] ^= 1 << place % 8
+    try:
+        read, end = function.decode(bytes(calldata))
+    except AbiError:
+        return
+    assert (read, end) != (args, len(calldata))
+    assert function.encode(*read) == bytes(calldata[:end])
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_messages_that_differ_have_digests_that_differ(document, data):
+    """Typed data is hashed from what was read, so two readings never share a signature."""
+    rule = data.draw(st.sampled_from(list(TYPED_RULES.values())))
+    types = document.types_of(rule.encoded_type)
+    primary = next(iter(types))
+    one, other = fill(primary, types, data.draw), fill(primary, types, data.draw)
+    fields = rule.fields or ("name", "version", "chainId", "verifyingContract")
+    read = [parse(document(rule.encoded_type, m, contract=b"\x11" * 20, fields=fields)) for m in (one, other)]
+    assert (read[0].digest == read[1].digest) == (read[0].message == read[1].message)
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=30, deadline=None)
+def test_decoding_is_bounded_however_calls_are_nested(width, depth):
+    """A tree of multicalls grows without end; what is read of it does not."""
+    multicall = BY_SIGNATURE["multicall(bytes[])"]
+    data = b"\x12\x34\x56\x78"
+    for _ in range(depth):
+        if len(data) * width > 100_000:
+            break
+        data = multicall.encode((data,) * width)
+    found = decode(transaction(b"\x11" * 20, data), CONTEXT)
+    assert len(found) <= 2 * 512 + 512 + 2

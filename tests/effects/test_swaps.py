@@ -532,3 +532,49 @@ def test_a_fee_of_everything_leaves_nothing(plan, wallet):
 
 def test_balance_checks_move_nothing(plan):
     assert leaves(plan((0x0E, command("address,address,uint256", OTHER, OUT, 5)))) == []
+
+
+def test_what_the_router_holds_does_not_pay_for_a_named_amount(effects, call, codes):
+    """Only an amount of zero takes from the router; any other is pulled from the caller again."""
+    first = call(SINGLE, (IN, WETH, 500, SELF, 100, 90, 0))
+    second = call(SINGLE, (WETH, OUT, 500, CALLER, 90, 80, 0))
+    found = effects(ROUTER, call("multicall(bytes[])", (first, second)))
+    assert summary(found)[0] == [(A_IN, ROUTER, 100), (A_WETH, ROUTER, 90)]
+    assert codes(found) == ["stranded_funds"]
+    everything = call(SINGLE, (WETH, OUT, 500, CALLER, 0, 80, 0))
+    found = effects(ROUTER, call("multicall(bytes[])", (first, everything)))
+    assert summary(found)[0] == [(A_IN, ROUTER, 100)]
+    assert codes(found) == []
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_ether_that_a_swap_of_tokens_does_not_need_is_stranded(effects, call, wallet, codes, wrapped):
+    swap = call(SINGLE, (IN, OUT, 500, wallet, 100, 90, 0))
+    plan = call("multicall(bytes[])", (swap,)) if wrapped else swap
+    assert codes(effects(ROUTER, plan, 5)) == ["stranded_funds"]
+    refunded = call("multicall(bytes[])", (swap, call("refundETH()")))
+    assert codes(effects(ROUTER, refunded, 5)) == []
+
+
+def test_a_part_of_the_proceeds_leaves_a_rest_that_somebody_must_ask_for(effects, call, codes):
+    """The minimum is not the outcome: paying out exactly the minimum leaves the rest to whoever comes next."""
+    swap = encode(parse_types("address,uint256,uint256,bytes,bool"), (SELF, 100, 1, IN + b"\0\1\2" + OUT, True))
+    pay = encode(parse_types("address,address,uint256"), (OUT, CALLER, 1))
+    plan = "execute(bytes,bytes[],uint256)"
+    assert codes(effects(ROUTER, call(plan, b"\x00\x05", (swap, pay), 9))) == ["stranded_funds"]
+    assert codes(effects(ROUTER, call(plan, b"\x00\x05\x04", (swap, pay, pay), 9))) == []
+
+
+def test_a_share_of_proceeds_may_be_followed_by_a_swap_of_all_the_rest(effects, call, codes):
+    swap = encode(parse_types("address,uint256,uint256,bytes,bool"), (SELF, 100, 1, IN + b"\0\1\2" + WETH, True))
+    share = encode(parse_types("address,address,uint256"), (WETH, OTHER, 25))
+    rest = encode(parse_types("address,uint256,uint256,bytes,bool"), (CALLER, ALL, 5, WETH + b"\0\1\2" + OUT, False))
+    found = effects(ROUTER, call("execute(bytes,bytes[],uint256)", b"\x00\x06\x00", (swap, share, rest), 9))
+    assert codes(found) == []
+    assert [(e.sold, e.sold_amount, e.min_amount) for e in found if isinstance(e, Receive)] == [(A_IN, 100, 5)]
+
+
+def test_a_caller_who_settles_what_the_router_holds_pays_an_unknown_amount(effects, call, codes):
+    settle = encode(parse_types("address,uint256,bool"), (IN, ALL, True))
+    actions = encode(parse_types("bytes,bytes[]"), (b"\x0b", (settle,)))
+    assert "amount_not_named" in codes(effects(ROUTER, call("execute(bytes,bytes[],uint256)", b"\x10", (actions,), 9)))

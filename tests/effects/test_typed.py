@@ -241,3 +241,25 @@ def test_digests_agree_with_eth_account_on_random_documents(data):
         "message": {f"g{i}": draw(k) for i, k in enumerate(outer)},
     }
     assert parse(document).digest == oracle(document)
+
+
+@pytest.mark.parametrize(
+    ("contract", "right", "wrong"),
+    [
+        ("0000000000000068f116a894984e2db1123eb395", ("Seaport", "1.6"), ("Seaport", "1.5")),
+        ("9008d19f58aabd9ed0d60971565aa8510560ab41", ("Gnosis Protocol", "v2"), ("Gnosis Protocol", "v1")),
+        (
+            "111111125421ca6dc452d289314280a0f8842a65",
+            ("1inch Aggregation Router", "6"),
+            ("1inch Aggregation Router", "5"),
+        ),
+        ("111111125421ca6dc452d289314280a0f8842a65", ("1inch Aggregation Router", "6"), ("Router", "6")),
+    ],
+)
+def test_wellknown_contracts_have_one_domain_on_every_chain(sign, context, codes, contract, right, wrong):
+    message = {"owner": WALLET, "spender": b"\x22" * 20, "value": 1, "nonce": 0, "deadline": 9}
+    kind = "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
+    for names, expected in ((right, []), (wrong, ["domain_mismatch"])):
+        found = sign(kind, message, contract=bytes.fromhex(contract), name=names[0], version=names[1], chain_id=10,
+                     ctx=context(chain_id=10))  # fmt: skip
+        assert codes(found) == expected

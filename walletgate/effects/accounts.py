@@ -33,6 +33,8 @@ _EXECUTIONS_AND_DATA: Final = parse_types("(address to,uint256 value,bytes data)
 _EXECUTE_USER_OP: Final = bytes.fromhex("8dd7712f")
 _MODE_PLAIN: Final = bytes(4)
 _MODE_DATA: Final = bytes.fromhex("78210001")
+_MODE_BATCHES: Final = bytes.fromhex("78210002")
+_BATCHES: Final = parse_types("bytes[]")
 
 
 def _execute(frame: Frame) -> Iterable[Effect]:
@@ -45,6 +47,11 @@ def _execute_operation(frame: Frame) -> Iterable[Effect]:
     if operation > 1:
         return (frame.opaque("malformed_batch", f"operation {operation} is not a call"),)
     return frame.inner(to=to, data=data, value=value, path=frame.step("execute"), delegate=operation == 1)
+
+
+def _execute_one(frame: Frame) -> Iterable[Effect]:
+    to, value, data = frame.args[0]
+    return frame.inner(to=to, data=data, value=value, path=frame.step("execute"))
 
 
 def _execute_batch(frame: Frame) -> Iterator[Effect]:
@@ -68,12 +75,15 @@ def _each(
         yield from frame.inner(to=target, data=data, value=value, path=frame.step("execute", index))
 
 
-def _execute_mode(frame: Frame) -> Iterator[Effect]:
+def execute_mode(frame: Frame) -> Iterator[Effect]:
+    """ERC-7579: the mode says how the data is laid out; the account is the frame's `to`."""
     mode, data = frame.args
     kind, failure, unused, selector, payload = mode[0], mode[1], mode[2:6], mode[6:10], mode[10:]
-    known = selector == _MODE_PLAIN or (kind == 1 and selector == _MODE_DATA)
+    known = selector == _MODE_PLAIN or (kind == 1 and selector in (_MODE_DATA, _MODE_BATCHES))
     if failure > 1 or any(unused) or any(payload) or not known or kind not in (0x00, 0x01, 0xFF):
         yield frame.opaque("unknown_mode", f"execution mode 0x{mode.hex()}")
+    elif selector == _MODE_BATCHES:
+        yield from _execute_batches(frame, data)
     elif kind == 0x01:
         yield from _execute_packed_batch(frame, data, with_data=selector == _MODE_DATA)
     elif len(data) < (52 if kind == 0x00 else 20):
@@ -83,6 +93,18 @@ def _execute_mode(frame: Frame) -> Iterator[Effect]:
         yield from frame.inner(to=data[:20], data=data[52:], value=value, path=frame.step("execute"))
     else:
         yield from frame.inner(to=data[:20], data=data[20:], path=frame.step("execute"), delegate=True)
+
+
+def _execute_batches(frame: Frame, data: bytes) -> Iterator[Effect]:
+    """ERC-7821: a list of batches, each with data of its own for the account."""
+    try:
+        (batches,) = decode_strict(_BATCHES, data)
+    except AbiError:
+        yield frame.opaque("noncanonical_abi", "the batches are not canonically encoded")
+        return
+    for index, batch in enumerate(batches):  # type: ignore[arg-type]
+        inner = frame._replace(path=frame.step("batches", index))
+        yield from _execute_packed_batch(inner, batch, with_data=True)  # type: ignore[arg-type]
 
 
 def _execute_packed_batch(frame: Frame, data: bytes, *, with_data: bool) -> Iterator[Effect]:
@@ -179,8 +201,10 @@ _OP_06: Final = (
 CALLS: Final = (
     rule("execute(address target,uint256 value,bytes data)", _execute),
     rule("execute(address target,uint256 value,bytes data,uint8 operation)", _execute_operation),
-    rule("execute(bytes32 mode,bytes executionCalldata)", _execute_mode),
-    rule("executeFromExecutor(bytes32 mode,bytes executionCalldata)", _execute_mode),
+    rule("execute(bytes32 mode,bytes executionCalldata)", execute_mode),
+    rule("executeFromExecutor(bytes32 mode,bytes executionCalldata)", execute_mode),
+    rule("execute((address target,uint256 value,bytes data) execution)", _execute_one),
+    rule("executeUserOp(address target,uint256 value,bytes data,uint8 operation)", _execute_operation),
     rule(f"executeBatch({_CALLS})", _execute_batch),
     rule("executeBatch(address[] targets,bytes[] data)", _execute_lists),
     rule("executeBatch(address[] targets,uint256[] values,bytes[] data)", _execute_lists),

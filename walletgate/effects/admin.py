@@ -31,8 +31,9 @@ def _admin_and_call(frame: Frame) -> Iterator[Effect]:
 
 
 def _set_record(frame: Frame) -> Iterator[Effect]:
-    owner = next(v for p, v in zip(frame.function.params, frame.args, strict=True) if p.name == "owner")
+    *_, owner, resolver, _ = frame.args
     yield AdminChange(frame.here, frame.function.name, owner, frame.path)
+    yield frame.redirect(resolver, "answers for the name")
 
 
 def _set_addr(frame: Frame) -> Iterator[Effect]:

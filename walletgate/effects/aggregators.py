@@ -16,6 +16,7 @@ from walletgate.effects.registry import Frame, rule
 from walletgate.types import NATIVE, ZERO_ADDRESS, Address, Asset, Effect, Receive
 
 ALLOWANCE_HOLDER: Final = "0x0000000000001fF3684f28c67538d4D072C22734"
+BALANCER: Final = "0xBA12222222228d8Ba445958a75a0704d566BF2C8"
 _SETTLE: Final = parse_signature(
     "execute((address recipient,address buyToken,uint256 minAmountOut) slippage,bytes[] actions,bytes32 affiliate)"
 )
@@ -83,7 +84,30 @@ def _allowance_holder(frame: Frame) -> Iterator[Effect]:
     yield Receive(_asset(frame, bought), recipient, minimum, sold, amount, path=frame.path)
 
 
+def _balancer_swap(frame: Frame) -> Iterator[Effect]:
+    """Kind 0 gives the amount exactly, kind 1 takes it exactly; `limit` bounds the other side.
+
+    Ether is in the call's value, and the vault gives back what it does not need.
+    """
+    (_, kind, asset_in, asset_out, amount, _), (owner, _, recipient, _), limit, deadline = frame.args
+    if kind > 1:
+        yield frame.opaque("unknown_mode", f"swap kind {kind}")
+        return
+    most, least = (limit, amount) if kind else (amount, limit)
+    sold = _asset(frame, asset_in)
+    if not sold.is_native:
+        yield frame.spend(sold.address, most, sender=owner)
+    yield Receive(_asset(frame, asset_out), recipient, least, sold, most, deadline, frame.path)
+
+
 CALLS: Final = (
+    rule(
+        "swap((bytes32 poolId,uint8 kind,address assetIn,address assetOut,uint256 amount,bytes userData) single,"
+        "(address sender,bool fromInternalBalance,address recipient,bool toInternalBalance) funds,uint256 limit,"
+        "uint256 deadline)",
+        _balancer_swap,
+        at=(BALANCER,),
+    ),
     rule(
         "swap(address executor,(address srcToken,address dstToken,address srcReceiver,address dstReceiver,"
         "uint256 amount,uint256 minReturnAmount,uint256 flags) desc,bytes data)",

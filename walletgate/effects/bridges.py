@@ -150,6 +150,8 @@ _TERMS: Final = (
 )
 _PARTIES: Final = "{0} depositor,{0} recipient,{0} inputToken,{0} outputToken"
 _TAIL: Final = "uint32 gas,bytes data"
+_REMOTE: Final = (1, "what stands for the funds on the other side")
+"""Whoever made that token can turn it back into what was deposited, for themselves."""
 
 CALLS: Final = (
     rule(f"depositForBurn({_CCTP})", _burn),
@@ -162,15 +164,15 @@ CALLS: Final = (
     rule(f"bridgeETH({_TAIL})", nothing),
     rule(f"depositETHTo(address to,{_TAIL})", redirects((0, "bridged funds"))),
     rule(f"bridgeETHTo(address to,{_TAIL})", redirects((0, "bridged funds"))),
-    rule(f"depositERC20(address local,address remote,uint256 amount,{_TAIL})", spends(0, 2)),
-    rule(f"bridgeERC20(address local,address remote,uint256 amount,{_TAIL})", spends(0, 2)),
+    rule(f"depositERC20(address local,address remote,uint256 amount,{_TAIL})", spends(0, 2, _REMOTE)),
+    rule(f"bridgeERC20(address local,address remote,uint256 amount,{_TAIL})", spends(0, 2, _REMOTE)),
     rule(
         f"depositERC20To(address local,address remote,address to,uint256 amount,{_TAIL})",
-        spends(0, 3, (2, "bridged funds")),
+        spends(0, 3, _REMOTE, (2, "bridged funds")),
     ),
     rule(
         f"bridgeERC20To(address local,address remote,address to,uint256 amount,{_TAIL})",
-        spends(0, 3, (2, "bridged funds")),
+        spends(0, 3, _REMOTE, (2, "bridged funds")),
     ),
     rule(f"withdraw(address token,uint256 amount,{_TAIL})", spends(0, 1)),
     rule(f"withdrawTo(address token,address to,uint256 amount,{_TAIL})", spends(0, 2, (1, "bridged funds"))),

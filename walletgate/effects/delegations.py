@@ -10,11 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from walletgate.effects.abi import AbiError, decode_strict, parse_types
+from walletgate.effects.accounts import execute_mode
 from walletgate.effects.registry import Frame, Site, join, rule
 from walletgate.effects.signing import TypedFrame, typed_rule
-from walletgate.types import NATIVE, UINT256_MAX, ZERO_ADDRESS, Address, Allowance, Delegation, Effect
+from walletgate.types import (
+    NATIVE,
+    UINT256_MAX,
+    ZERO_ADDRESS,
+    Address,
+    Allowance,
+    Asset,
+    Delegation,
+    Effect,
+    Opaque,
+    Transfer,
+)
 
 SPEND_PERMISSION_MANAGER: Final = "0xf85210B21cC50302F477BA56686d2019dC9b67Ad"
+DELEGATION_MANAGER: Final = "0xdb9B1e94B5b69Df7e401DDbedE43491141047dB3"
 _ROOT_AUTHORITY: Final = b"\xff" * 32
 
 
@@ -76,13 +90,68 @@ def _execute_meta(frame: Frame) -> Iterable[Effect]:
     return frame.inner(to=frame.to, data=data, path=path, sender=user)
 
 
+def _redeem(frame: Frame) -> Iterator[Effect]:
+    """Each execution runs in the name of the account at the root of its chain of delegations; of the caller if none."""
+    contexts, modes, executions = frame.args
+    if not len(contexts) == len(modes) == len(executions):
+        yield frame.opaque("malformed_batch", "contexts, modes and executions differ in number")
+        return
+    for index, (context, mode, data) in enumerate(zip(contexts, modes, executions, strict=True)):
+        path = frame.step("redeem", index)
+        account: Any = frame.sender
+        if context:
+            try:
+                (chain,) = decode_strict(_CHAIN, context)
+                account = chain[-1][1]  # type: ignore[index]
+            except (AbiError, IndexError):
+                yield Opaque("noncanonical_abi", "the delegations are not canonically encoded", frame.to, path)
+                continue
+        yield from execute_mode(frame._replace(to=account, args=(mode, data), path=path))
+
+
+def _approve_permission(frame: Frame) -> Iterator[Effect]:
+    account, spender, asset, allowance, period, start, end, *_ = frame.args[0]
+    periods = -(-max(0, end - start) // period) if period else 1
+    amount = min(UINT256_MAX, allowance * periods)
+    yield Delegation("spend_permission", spender, frame.chain_id, frame.path)
+    yield Allowance(_currency(frame, asset), account, spender, amount, end, path=frame.path)
+
+
+def _revoke_permission(frame: Frame) -> Iterator[Effect]:
+    account, spender, asset, *_ = frame.args[0]
+    yield Allowance(_currency(frame, asset), account, spender, 0, path=frame.path)
+
+
+def _spend(frame: Frame) -> Iterator[Effect]:
+    """Only the spender may call it, and what is spent goes to the spender."""
+    (account, spender, asset, *_), amount = frame.args
+    yield Transfer(_currency(frame, asset), account, spender, amount, path=frame.path)
+
+
+def _currency(frame: Frame, contract: Address) -> Asset:
+    return frame.native if contract in (NATIVE, ZERO_ADDRESS) else frame.asset(contract)
+
+
+_CHAIN: Final = parse_types(
+    "(address delegate,address delegator,bytes32 authority,(address enforcer,bytes terms,bytes args)[] caveats,"
+    "uint256 salt,bytes signature)[]"
+)
 _PERMISSION_TERM: Final = "uint48 period,uint48 start,uint48 end"
+
+_PERMISSION: Final = (
+    f"(address account,address spender,address token,uint160 allowance,{_PERMISSION_TERM},uint256 salt,bytes extraData)"
+    " permission"
+)
 
 CALLS: Final = (
     rule(
         "executeMetaTransaction(address user,bytes functionSignature,bytes32 r,bytes32 s,uint8 v)",
         _execute_meta,
     ),
+    rule("redeemDelegations(bytes[] contexts,bytes32[] modes,bytes[] executions)", _redeem, at=(DELEGATION_MANAGER,)),
+    rule(f"approve({_PERMISSION})", _approve_permission, at=(SPEND_PERMISSION_MANAGER,)),
+    rule(f"revoke({_PERMISSION})", _revoke_permission, at=(SPEND_PERMISSION_MANAGER,)),
+    rule(f"spend({_PERMISSION},uint160 value)", _spend, at=(SPEND_PERMISSION_MANAGER,)),
 )
 
 TYPED: Final = (

@@ -8,13 +8,12 @@ assets from step to step, and what is still in the router when the plan ends is 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from walletgate.types import UINT256_MAX, Address, Asset, Effect, Opaque, Receive, Redirect
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(NamedTuple):
     """At least `amount` of one asset. `sold` is what it was bought with; None for what the caller put in itself."""
 
     amount: int
@@ -45,11 +44,15 @@ class Ledger:
         self._open: set[Asset] = set()
         self._used = used
 
+    def begin(self) -> None:
+        """The plan swaps: from here on, whatever it leaves in the router is lost."""
+        self._used = True
+
     def put(self, asset: Asset, amount: int) -> None:
         """The caller's own funds arrive."""
         held = self._held.get(asset, Holding(0))
         self._mixed |= held.is_proceeds and amount > 0
-        self._held[asset] = replace(held, amount=_sum(held.amount, amount))
+        self._held[asset] = held._replace(amount=_sum(held.amount, amount))
 
     def gain(self, asset: Asset, holding: Holding) -> None:
         """Proceeds of a swap arrive."""
@@ -63,14 +66,17 @@ class Ledger:
     def use(self, asset: Asset, amount: int, *, exact: bool = True) -> None:
         """A step consumes `amount` of what is held; more than is known to be there empties it.
 
-        If it may consume less (`exact` is false), somebody has to ask for the rest later.
+        If it may consume less (`exact` is false), somebody has to ask for the rest later; and so where a part of
+        proceeds is used, because they may be more than their minimum.
         """
         self._used = True
-        if not exact:
-            self._open.add(asset)
         held = self._held.get(asset)
+        if exact and amount == UINT256_MAX:
+            self._open.discard(asset)
+        elif not exact or (held is not None and held.is_proceeds):
+            self._open.add(asset)
         if held is not None and held.amount > amount:
-            self._held[asset] = replace(held, amount=held.amount - amount)
+            self._held[asset] = held._replace(amount=held.amount - amount)
         else:
             self._held.pop(asset, None)
 
@@ -86,7 +92,7 @@ class Ledger:
         """Wrapping and unwrapping inside the router: the same funds under another name."""
         self._open.discard(source)
         held = self._held.pop(source, Holding(0))
-        moved = replace(held, amount=max(held.amount, minimum))
+        moved = held._replace(amount=max(held.amount, minimum))
         if moved.is_proceeds:
             self.gain(target, moved)
         else:

@@ -1,4 +1,4 @@
-"""Lending markets, vaults and staking: Aave, Comet, Morpho, ERC-4626, Lido.
+"""Lending markets, vaults and staking: Aave, Compound, Comet, Morpho, ERC-4626, Lido.
 
 What goes in is a transfer to the market. Whom the position, the debt or the money that comes out belongs to is an
 argument, and each such argument is a redirect. An amount of 2^256 - 1 means all: inward for withdrawals, where it
@@ -53,11 +53,17 @@ def _transfer_asset(frame: Frame) -> Iterator[Effect]:
     yield Transfer(frame.asset(asset), frame.sender, recipient, amount, frame.to, frame.path)
 
 
+_TRUSTED: Final = {1: "what borrowers leave as collateral", 2: "prices that decide who may take the deposit"}
+
 # --- Morpho ----------------------------------------------------------------------------------------
 
 
-def _morpho(*, collateral: bool) -> Handler:
-    """Supply, supplyCollateral and repay: market, assets, (shares,) onBehalf, callback data."""
+def _morpho(*, pays: int, trusts: tuple[int, ...] = ()) -> Handler:
+    """Supply, supplyCollateral and repay: market, assets, (shares,) onBehalf, callback data.
+
+    Anybody may open a market. Whoever chooses the collateral or the oracle of one can take all that is in it: so
+    these fields of the market, which what goes in then `trusts`, are like recipients.
+    """
 
     def handler(frame: Frame) -> Iterator[Effect]:
         market, assets, *_, owner, data = frame.args
@@ -65,8 +71,10 @@ def _morpho(*, collateral: bool) -> Handler:
             yield frame.opaque("amount_not_named", "the amount is in shares, whose price is not in the call")
         if data:
             yield frame.opaque("callback", "the market calls back with data")
-        yield frame.spend(market[1] if collateral else market[0], assets)
+        yield frame.spend(market[pays], assets)
         yield frame.redirect(owner, "position")
+        for index in trusts:
+            yield frame.redirect(market[index], _TRUSTED[index])
 
     return handler
 
@@ -112,6 +120,20 @@ def _vault_withdraw(frame: Frame) -> Iterator[Effect]:
 
 def _wrap(frame: Frame) -> Iterator[Effect]:
     yield from _spend_underlying(frame, frame.args[0])
+
+
+def _market_in(frame: Frame) -> Iterator[Effect]:
+    """Compound v2's verbs without a token: what they take is what the policy says that the market takes.
+
+    Others have a `mint(uint256)` too, of their own NFTs; for those the policy says nothing, and the call is all.
+    """
+    if (frame.chain_id, frame.to) in frame.walk.context.underlying:
+        yield from _spend_underlying(frame, frame.args[-1])
+
+
+def _repay_for(frame: Frame) -> Iterator[Effect]:
+    yield from _spend_underlying(frame, frame.args[1])
+    yield frame.redirect(frame.args[0], "repayment")
 
 
 def _request(frame: Frame) -> Iterator[Effect]:
@@ -163,9 +185,9 @@ _COMET: Final[tuple[CallRule, ...]] = (
 )
 
 _MORPHO: Final[tuple[CallRule, ...]] = (
-    rule(f"supply({_MARKET},{_AMOUNTS},address onBehalf,bytes data)", _morpho(collateral=False)),
-    rule(f"repay({_MARKET},{_AMOUNTS},address onBehalf,bytes data)", _morpho(collateral=False)),
-    rule(f"supplyCollateral({_MARKET},uint256 assets,address onBehalf,bytes data)", _morpho(collateral=True)),
+    rule(f"supply({_MARKET},{_AMOUNTS},address onBehalf,bytes data)", _morpho(pays=0, trusts=(1, 2))),
+    rule(f"repay({_MARKET},{_AMOUNTS},address onBehalf,bytes data)", _morpho(pays=0)),
+    rule(f"supplyCollateral({_MARKET},uint256 assets,address onBehalf,bytes data)", _morpho(pays=1, trusts=(2,))),
     rule(f"withdraw({_MARKET},{_AMOUNTS},address onBehalf,address receiver)", _morpho_out),
     rule(f"borrow({_MARKET},{_AMOUNTS},address onBehalf,address receiver)", _morpho_out),
     rule(f"withdrawCollateral({_MARKET},uint256 assets,address onBehalf,address receiver)", _morpho_out),
@@ -189,7 +211,16 @@ _VAULTS: Final[tuple[CallRule, ...]] = (
     rule("claimWithdrawalsTo(uint256[] ids,uint256[] hints,address recipient)", redirects((2, _OUT)), at=(LIDO_QUEUE,)),
 )
 
-CALLS: Final = (*_AAVE, *_COMET, *_MORPHO, *_VAULTS)
+_COMPOUND: Final[tuple[CallRule, ...]] = (
+    rule("mint(uint256 amount)", _market_in),
+    rule("repayBorrow(uint256 amount)", _market_in),
+    rule("repayBorrowBehalf(address borrower,uint256 amount)", _repay_for),
+    rule("redeem(uint256 shares)", nothing),
+    rule("redeemUnderlying(uint256 amount)", nothing),
+    rule("borrow(uint256 amount)", nothing),
+)
+
+CALLS: Final = (*_AAVE, *_COMET, *_MORPHO, *_VAULTS, *_COMPOUND)
 
 TYPED: Final = (
     typed_rule(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from walletgate.effects.handlers import nothing
 from walletgate.effects.permits import PERMIT2
 from walletgate.effects.registry import Frame, address, join, rule
 from walletgate.effects.signing import NO_VERSION, TypedFrame, typed_rule
@@ -29,6 +30,10 @@ from walletgate.types import (
 
 COW: Final = "0x9008D19f58AAbD9eD0D60971565AA8510560ab41"
 ONEINCH: Final = "0x111111125421cA6dc452d289314280a0f8842A65"
+SEAPORTS: Final = (
+    "0x0000000000000068F116a894984e2DB1123eB395",
+    "0x00000000000000ADc04C56Bf30aC9d3c0aAF14dC",
+)
 REACTORS: Final = frozenset(
     map(
         address,
@@ -36,10 +41,11 @@ REACTORS: Final = frozenset(
             "0x00000011F84B9aa48e5f8aA8B9897600006289Be",
             "0x6000da47483062A0D734Ba3dc7576Ce6A0B645C4",
             "0x000000001Ec5656dcdB24D90DFa42742738De729",
+            "0xB274d5F4b833b61B340b654d600A864fB604a87c",
         ),
     )
 )
-"""UniswapX reactors that pay the outputs of their orders: mainnet's two, and Base's."""
+"""UniswapX reactors that pay the outputs of their orders: mainnet's two, Base's, and Arbitrum's."""
 
 _NATIVE_ITEM, _TOKEN_ITEM, _CRITERIA_ITEM = 0, 1, 4
 _NFT_ITEMS: Final = (2, 3)
@@ -78,7 +84,7 @@ def _components(frame: TypedFrame, order: Mapping[str, Any]) -> Iterator[Effect]
     offer, wanted, owner = order["offer"], order["consideration"], order["offerer"]
     sold = [item for item in offer if item["itemType"] == _TOKEN_ITEM]
     nfts = [item for item in offer if item["itemType"] in _NFT_ITEMS]
-    price = _price(frame, wanted, owner) // max(1, len(nfts))
+    price = _price(frame, wanted, owner) // max(1, sum(map(_most, nfts)))
     for item in offer:
         yield from _offered(frame, item, owner, price)
     yield from _wanted(frame, wanted, owner, sold)
@@ -106,6 +112,9 @@ def _wanted(
         if item["itemType"] > _TOKEN_ITEM:
             if item["recipient"] != owner:
                 yield frame.redirect(item["recipient"], "an NFT of the consideration")
+            elif sold:
+                source = frame.asset(sold[0]["token"])
+                yield Receive(asset, owner, _least(item), source, _most(sold[0]), path=frame.path)
         elif item["recipient"] != owner:
             total = sum(_most(i) for i in items if _item_asset(frame, i) == asset) + sum(
                 _most(i) for i in sold if frame.asset(i["token"]) == asset
@@ -191,6 +200,23 @@ def _dutch_exclusive(frame: TypedFrame) -> Iterator[Effect]:
     yield from _dutch(frame, w["info"], w["inputToken"], w["outputs"])
 
 
+def _dutch_v3(frame: TypedFrame) -> Iterator[Effect]:
+    """Amounts follow a curve and the base fee, but never beyond the input's maximum and each output's minimum."""
+    w = frame.message["witness"]
+    outputs = tuple(
+        {**output, "startAmount": max(output["startAmount"], output["minAmount"]), "endAmount": output["minAmount"]}
+        for output in w["baseOutputs"]
+    )
+    yield from _dutch(frame, w["info"], w["baseInput"]["token"], outputs)
+
+
+def _priority(frame: TypedFrame) -> Iterator[Effect]:
+    """Whoever bids a higher fee takes less or pays more; never worse than what is signed."""
+    w = frame.message["witness"]
+    outputs = tuple({**o, "startAmount": o["amount"], "endAmount": o["amount"]} for o in w["outputs"])
+    yield from _dutch(frame, w["info"], w["input"]["token"], outputs)
+
+
 def _dutch(
     frame: TypedFrame, info: Mapping[str, Any], asset_in: Address, outputs: tuple[Mapping[str, Any], ...]
 ) -> Iterator[Effect]:
@@ -240,10 +266,35 @@ _INFO: Final = (
     "OrderInfo(address reactor,address swapper,uint256 nonce,uint256 deadline,address additionalValidationContract,"
     "bytes additionalValidationData)"
 )
+_CURVE: Final = "NonlinearDutchDecay(uint256 relativeBlocks,int256[] relativeAmounts)"
+_V3: Final = (
+    "V3DutchInput(address token,uint256 startAmount,NonlinearDutchDecay curve,uint256 maxAmount,"
+    "uint256 adjustmentPerGweiBaseFee)V3DutchOrder(OrderInfo info,address cosigner,uint256 startingBaseFee,"
+    "V3DutchInput baseInput,V3DutchOutput[] baseOutputs)V3DutchOutput(address token,uint256 startAmount,"
+    "NonlinearDutchDecay curve,address recipient,uint256 minAmount,uint256 adjustmentPerGweiBaseFee)"
+)
+_PRIORITY: Final = (
+    "PriorityInput(address token,uint256 amount,uint256 mpsPerPriorityFeeWei)PriorityOrder(OrderInfo info,"
+    "address cosigner,uint256 auctionStartBlock,uint256 baselinePriorityFeeWei,PriorityInput input,"
+    "PriorityOutput[] outputs)PriorityOutput(address token,uint256 amount,uint256 mpsPerPriorityFeeWei,"
+    "address recipient)"
+)
 _PERMITTED: Final = "TokenPermissions(address token,uint256 amount)"
 _WITNESS: Final = "PermitWitnessTransferFrom(TokenPermissions permitted,address spender,uint256 nonce,uint256 deadline,"
 
-CALLS: Final = (rule("setPreSignature(bytes orderUid,bool signed)", _pre_sign),)
+_ORDER: Final = (
+    "(address offerer,address zone,(uint8 itemType,address token,uint256 identifierOrCriteria,uint256 startAmount,"
+    "uint256 endAmount)[] offer,(uint8 itemType,address token,uint256 identifierOrCriteria,uint256 startAmount,"
+    "uint256 endAmount,address recipient)[] consideration,uint8 orderType,uint256 startTime,uint256 endTime,"
+    "bytes32 zoneHash,uint256 salt,bytes32 conduitKey,uint256 counter)[] orders"
+)
+
+CALLS: Final = (
+    rule("setPreSignature(bytes orderUid,bool signed)", _pre_sign),
+    rule("invalidateOrder(bytes orderUid)", nothing, at=(COW,)),
+    rule(f"cancel({_ORDER})", nothing, at=SEAPORTS),
+    rule("incrementCounter()", nothing, at=SEAPORTS),
+)
 
 TYPED: Final = (
     typed_rule(_COMPONENTS + _CONSIDERATION + _OFFER, _seaport, name="Seaport"),
@@ -277,6 +328,20 @@ TYPED: Final = (
         "uint256 decayEndTime,address exclusiveFiller,uint256 exclusivityOverrideBps,address inputToken,"
         f"uint256 inputStartAmount,uint256 inputEndAmount,DutchOutput[] outputs){_INFO}{_PERMITTED}",
         _dutch_exclusive,
+        fields=NO_VERSION,
+        name="Permit2",
+        at=(PERMIT2,),
+    ),
+    typed_rule(
+        f"{_WITNESS}V3DutchOrder witness){_CURVE}{_INFO}{_PERMITTED}{_V3}",
+        _dutch_v3,
+        fields=NO_VERSION,
+        name="Permit2",
+        at=(PERMIT2,),
+    ),
+    typed_rule(
+        f"{_WITNESS}PriorityOrder witness){_INFO}{_PRIORITY}{_PERMITTED}",
+        _priority,
         fields=NO_VERSION,
         name="Permit2",
         at=(PERMIT2,),

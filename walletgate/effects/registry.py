@@ -152,10 +152,25 @@ class Frame(NamedTuple):
         """Path of a part of this call."""
         return join(self.path, name if index is None else f"{name}[{index}]")
 
-    def inner(self, *, to: bytes, data: bytes, value: int = 0, path: str, **changes: Any) -> Iterable[Effect]:
-        """Effects of a call that the called contract makes in its own name (`sender=` and others override)."""
-        site = Site(self.chain_id, self.to, Address(to), value, data, path, self.depth + 1)
-        return self.walk.call(site._replace(**changes) if changes else site)
+    def inner(  # noqa: PLR0913 - the fields of a Site
+        self,
+        *,
+        to: bytes,
+        data: bytes,
+        path: str,
+        value: int = 0,
+        sender: Address | None = None,
+        delegate: bool = False,
+        payer: Address | None = None,
+        prepaid: bool = False,
+        ledger: Ledger | None = None,
+    ) -> Iterable[Effect]:
+        """Effects of a call that the called contract makes, in its own name unless `sender` says otherwise."""
+        depth = self.depth + 1
+        caller = self.to if sender is None else sender
+        return self.walk.call(
+            Site(self.chain_id, caller, Address(to), value, data, path, depth, delegate, payer, prepaid, ledger)
+        )
 
 
 Handler = Callable[[Frame], Iterable[Effect]]

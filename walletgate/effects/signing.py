@@ -34,7 +34,7 @@ CHAIN_AND_CONTRACT: Final = ("chainId", "verifyingContract")
 CHAIN_ID_MAX: Final = 2**53 - 1
 
 _USDC: Final = ("USD Coin", "2")
-PINNED_DOMAINS: Final[Mapping[tuple[int, str], tuple[str, str]]] = {
+PINNED_DOMAINS: Final[Mapping[tuple[int | None, str], tuple[str, str]]] = {
     (1, "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"): _USDC,
     (10, "0x0b2C639c533813f4Aa9D7837CAf62653d097Ff85"): _USDC,
     (137, "0x3c499c542cEF5E3811e1192ce70d8cC03d5c3359"): _USDC,
@@ -42,8 +42,15 @@ PINNED_DOMAINS: Final[Mapping[tuple[int, str], tuple[str, str]]] = {
     (42161, "0xaf88d065e77c8cC2239327C5EDb3A432268e5831"): _USDC,
     (84532, "0x036CbD53842c5426634e7929541eC2318f3dCF7e"): ("USDC", "2"),
     (1, "0x6B175474E89094C44Da98b954EedeAC495271d0F"): ("Dai Stablecoin", "1"),
+    (None, "0x0000000000000068F116a894984e2DB1123eB395"): ("Seaport", "1.6"),
+    (None, "0x00000000000000ADc04C56Bf30aC9d3c0aAF14dC"): ("Seaport", "1.5"),
+    (None, "0x9008D19f58AAbD9eD0D60971565AA8510560ab41"): ("Gnosis Protocol", "v2"),
+    (None, "0x111111125421cA6dc452d289314280a0f8842A65"): ("1inch Aggregation Router", "6"),
+    (None, "0x4337084D9E255Ff0702461CF8895CE9E3b5Ff108"): ("ERC4337", "1"),
+    (None, "0xf85210B21cC50302F477BA56686d2019dC9b67Ad"): ("Spend Permission Manager", "1"),
+    (None, "0xdb9B1e94B5b69Df7e401DDbedE43491141047dB3"): ("DelegationManager", "1"),
 }
-"""Name and version of the EIP-712 domain of tokens that most signatures are for."""
+"""Name and version of the EIP-712 domain of contracts that most signatures are for; None: the same on every chain."""
 
 _PINNED: Final = {(chain, address(text)): names for (chain, text), names in PINNED_DOMAINS.items()}
 
@@ -151,7 +158,7 @@ def _domain_findings(frame: TypedFrame, rule: TypedRule) -> Iterator[Effect]:
         yield frame.opaque("domain_mismatch", f"the domain's name must be {rule.name}")
     if rule.at is not None and frame.contract not in rule.at:
         yield frame.opaque("unknown_verifying_contract", "the type is known, but not for this contract")
-    pinned = _PINNED.get((frame.chain_id, frame.contract))
+    pinned = _PINNED.get((frame.chain_id, frame.contract)) or _PINNED.get((None, frame.contract))
     named = (domain.name, domain.version)
     if (pinned and pinned != named) or any(text and printable(text) != text for text in named):
         yield frame.opaque("domain_mismatch", "the domain's name or version is not the contract's")

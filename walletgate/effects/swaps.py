@@ -3,7 +3,7 @@
 What a swap takes is the exact input, or the maximum with an exact output. What it brings is the minimum, for
 the last recipient: inside a multicall the router may be that for a while, and a `Ledger` then follows the
 proceeds to whoever gets them. Routers pay with ether for wrapped ether when enough was sent along, and pull the
-token otherwise.
+token from the caller otherwise, whatever they hold of it themselves.
 
 In its swaps, and nowhere else, SwapRouter02 writes 1 for the caller, 2 for itself and an amount of 0 for all it
 holds; the first SwapRouter writes 0 for itself.
@@ -73,17 +73,18 @@ def swap_effects(frame: Frame, swap: Swap) -> Iterator[Effect]:
 def _take(frame: Frame, ledger: Ledger, swap: Swap) -> Generator[Effect, None, Holding]:
     """Yields what leaves the caller; returns a holding that says what was sold for how much."""
     asset = frame.asset(swap.asset_in)
-    held = ledger.held(asset)
-    if swap.all_held or (held is not None and held.amount >= swap.amount_in and held.is_proceeds):
-        ledger.use(asset, UINT256_MAX if swap.all_held else swap.amount_in, exact=not swap.exact_out)
+    if swap.all_held:
+        held = ledger.held(asset)
+        ledger.use(asset, UINT256_MAX, exact=not swap.exact_out)
         if held is None:
             return Holding(0, asset, 0)
         return held if held.is_proceeds else Holding(0, asset, held.amount)
-    ether = ledger.held(frame.native)
-    pays_ether = swap.asset_in in (NATIVE, WRAPPED.get(frame.chain_id))
-    if pays_ether and ether is not None and ether.amount >= swap.amount_in:
-        ledger.use(frame.native, swap.amount_in, exact=not swap.exact_out)
-        return Holding(0, frame.native, swap.amount_in)
+    if swap.asset_in in (NATIVE, WRAPPED.get(frame.chain_id)):
+        ether = ledger.held(frame.native)
+        if ether is not None and ether.amount >= swap.amount_in:
+            ledger.use(frame.native, swap.amount_in, exact=not swap.exact_out)
+            return Holding(0, frame.native, swap.amount_in)
+    ledger.begin()
     yield frame.spend(swap.asset_in, swap.amount_in)
     return Holding(0, asset, swap.amount_in)
 
@@ -146,11 +147,11 @@ def _router02(read: Callable[[Frame], Swap | None]) -> Callable[[Frame], Swap | 
 
 
 def _constants(frame: Frame, swap: Swap) -> Swap:
-    return swap._replace(recipient=_recipient02(frame, swap.recipient), all_held=swap.amount_in == 0)
-
-
-def _recipient02(frame: Frame, recipient: Address) -> Address:
-    return {CALLER: frame.sender, ROUTER: frame.to}.get(recipient, recipient)
+    if swap.recipient == CALLER:
+        swap = swap._replace(recipient=frame.sender)
+    elif swap.recipient == ROUTER:
+        swap = swap._replace(recipient=frame.to)
+    return swap if swap.amount_in else swap._replace(all_held=True)
 
 
 def _add_liquidity(frame: Frame) -> Iterator[Effect]:

@@ -66,14 +66,17 @@ class _Actions:
             self.sold = Holding(0, sold, total + amount_in)
         self.credits[bought] = self.credits.get(bought, 0) + amount_out
 
-    def settle(self, asset: Asset, amount: int, *, by_user: bool) -> Iterator[Effect]:
-        """Pays `amount`; what is not owed becomes a credit, for whoever takes it."""
+    def settle(self, asset: Asset, amount: int, *, by_user: bool, everything: bool = False) -> Iterator[Effect]:
+        """Pays `amount`, which is all that the router holds if `everything`.
+
+        What is not owed becomes a credit, for whoever takes it.
+        """
         owed = self.debts.pop(asset, 0)
         if amount > owed or not owed:
             self.credits[asset] = self.credits.get(asset, 0) + amount - owed
         held = self.ledger.held(asset)
         if asset.is_native or not by_user:
-            self.ledger.use(asset, amount, exact=self.exact)
+            self.ledger.use(asset, UINT256_MAX if everything else amount, exact=self.exact)
             if held is not None and held.is_proceeds:
                 self.sold = held
         else:
@@ -161,9 +164,14 @@ def _settle(state: _Actions, args: tuple[Any, ...]) -> Iterator[Effect]:
     held = state.ledger.held(asset)
     if amount == 0:
         amount = state.debts.get(asset, UINT256_MAX)
-    elif amount == _ALL_HELD:
+    everything = amount == _ALL_HELD
+    if everything and by_user and not asset.is_native:
+        yield Opaque(
+            "amount_not_named", "the caller pays as much as the router happens to hold", state.frame.to, state.path
+        )
+    if everything:
         amount = held.amount if held is not None else 0
-    yield from state.settle(asset, amount, by_user=by_user)
+    yield from state.settle(asset, amount, by_user=by_user, everything=everything)
 
 
 def _settle_all(state: _Actions, args: tuple[Any, ...]) -> Iterator[Effect]:

@@ -26,6 +26,7 @@ are `permitted` and `needs_approval`.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, assert_never, get_args
 
 from walletgate.policy.case import Case, Used
@@ -159,9 +160,13 @@ def _cover_one(state: Judging, effect: Effect) -> None:
         state.denials.append(verdict)
         return
     reason = state.policy.index.permitted[verdict.name]
-    if effect.path:
-        reason = Reason(reason.code, reason.text, reason.rule, path=effect.path)
-    state.permits.append(reason)
+    state.permits.append(_permitted(verdict.name, effect.path) if effect.path else reason)
+
+
+@lru_cache(maxsize=4096)
+def _permitted(rule: str, path: str) -> Reason:
+    """The same few, over and over: a request has many effects, and a policy few rules."""
+    return Reason("permitted", f"permitted by {rule!r}", rule, path=path)
 
 
 def _mismatch(state: Judging, effect: Effect) -> Reason | None:
