@@ -143,8 +143,9 @@ def inside(wrapper, leaf):
 
 
 nests = st.lists(
-    st.sampled_from([by_safe, by_multisend, by_account, by_batch, by_lists, by_mode, by_mode_batch]), max_size=4
+    st.sampled_from([by_safe, by_multisend, by_account, by_batch, by_lists, by_mode, by_mode_batch]), max_size=3
 )
+"""At most three: the deepest of them takes two levels, a leaf up to two, and eight levels is where decoding stops."""
 
 
 def verdict(effects):
