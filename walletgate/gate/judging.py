@@ -29,7 +29,6 @@ from walletgate.types import (
 )  # fmt: skip
 
 WORDS_MAX = 64
-PLACEHOLDER_GAS = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,6 @@ WITHIN_S: Final = 3600
 """How long people have to answer where a policy does not say."""
 
 OPERATORS_MAX: Final = 64
-COUNT_MAX: Final = 10**12
 _WHENS: Final = frozenset({"asset", "fees", "quote", "count", "new_recipient", "always"})
 
 

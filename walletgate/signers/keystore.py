@@ -146,12 +146,3 @@ def read_keystore(path: Path, passphrase: str) -> bytes:
             raise SignerError(f"wrong passphrase for {path.name}", code="wrong_passphrase") from None
         raise SignerError(f"{path.name} is not a V3 keystore", code="keystore_invalid") from None
     return secret
-
-
-def keystore_address(path: Path) -> str | None:
-    """The address a keystore file claims, without decrypting it; None if it claims none."""
-    try:
-        claimed = json.loads(path.read_text()).get("address")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return claimed if isinstance(claimed, str) else None

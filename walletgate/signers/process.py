@@ -1,4 +1,4 @@
-"""The signer in a process of its own: no network, no parsing of agents' input, one socket pair to the gate.
+"""The signer in a process of its own: no connections, no parsing of agents' input, one socket pair to the gate.
 
 Messages are `u32 length ‖ body`, integers big-endian. The gate sends batches; the child answers each with one
 batch. A body starts with an operation byte:

@@ -6,7 +6,7 @@ against eth-account over random transactions of every type.
 
 from __future__ import annotations
 
-from walletgate.encoding import Rlp, int_to_bytes, keccak256, rlp_encode, rlp_items, rlp_list
+from walletgate.encoding import Rlp, int_to_bytes, rlp_encode, rlp_items, rlp_list
 from walletgate.errors import InvalidRequestError
 from walletgate.signers.authorization import Signature
 from walletgate.types import CodeAuthorization, Transaction, TransactionType
@@ -47,11 +47,6 @@ def text_preimage(data: bytes) -> bytes:
 def code_authorization_preimage(authorization: CodeAuthorization, nonce: int) -> bytes:
     """EIP-7702: 0x05 ‖ rlp([chain_id, address, nonce])."""
     return b"\x05" + rlp_encode([int_to_bytes(authorization.chain_id), authorization.address, int_to_bytes(nonce)])
-
-
-def transaction_hash(raw: bytes) -> bytes:
-    """The hash a transaction is known by."""
-    return keccak256(raw)
 
 
 def _fields(tx: Transaction, nonce: int) -> list[Rlp]:

@@ -399,15 +399,6 @@ class Writer:
         if rows and self._db.executemany(query, rows).rowcount != len(rows):
             raise InvariantViolation("a reservation was resolved twice")
 
-    def reopen_movements(self, request_id: str) -> list[Movement]:
-        """Makes a request's posted movements pending again, in full, and returns them."""
-        self._db.execute(
-            "UPDATE movement SET state = 'pending', amount = reserved WHERE request = ? AND state <> 'pending'",
-            (request_id,),
-        )
-        query = f"SELECT {','.join(_columns(MovementRow))} FROM movement WHERE request = ? ORDER BY id"
-        return [_movement(row) for row in self._db.execute(query, (request_id,))]
-
     def set_nonce(self, wallet: Address, chain_id: int, following: int) -> None:
         """Records the next nonce to use; the last word in a transaction counts."""
         self._nonces[wallet, chain_id] = following
