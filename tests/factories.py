@@ -34,7 +34,7 @@ from walletgate.policy import load
 from walletgate.server.wire import ask_of_api
 from walletgate.signers import KeyRing, Seal
 from walletgate.signers.keystore import address_of
-from walletgate.store import Grant, Operator, PolicyText, Request, Store, Wallet
+from walletgate.store import Grant, Operator, PolicyText, Request, Store, Wallet, open_store
 from walletgate.types import Address, Hash32
 
 ORIGIN = "gate.test/audit/1"
@@ -184,10 +184,10 @@ def payment(usdc: float | str, to: Address = ACME, **extra: Any) -> dict[str, An
     return {"to": checksum_address(USDC), "data": data, "gas": hex(60_000), **extra}
 
 
-def fill_store(store: Store, *, policy: str = POLICY, tokens: Mapping[str, str] | None = None) -> None:
+async def fill_store(store: Store, *, policy: str = POLICY, tokens: Mapping[str, str] | None = None) -> None:
     """A wallet, two operators and a grant, as an operator would have made them."""
     compiled = load(policy, source="test.toml")
-    with store.write(NOW_MS) as tx:
+    async with store.write(NOW_MS) as tx:
         tx.add_wallet(Wallet("main", WALLET, "main.json", NOW_MS))
         for name, secret in (("alice", ALICE), ("bob", BOB)):
             tx.add_operator(Operator(name, address_of(coincurve.PrivateKey(secret).public_key), NOW_MS))
@@ -200,13 +200,12 @@ def fill_store(store: Store, *, policy: str = POLICY, tokens: Mapping[str, str] 
 async def make_gate(
     path: Path, *, policy: str = POLICY, chain: FakeChain | None = None, clock: Clock | None = None,
     settings: Settings | None = None, hook: Callable[[str], None] = lambda _point: None,
-    tokens: Mapping[str, str] | None = None,
+    tokens: Mapping[str, str] | None = None, place: str | None = None,
 ) -> AsyncIterator[Bench]:  # fmt: skip
     """A started gate over a store in `path`; the store is filled if it is new."""
-    fresh = not (path / "gate.db").exists()
-    store = Store.open(path / "gate.db", origin=ORIGIN)
-    if fresh:
-        fill_store(store, policy=policy, tokens=tokens)
+    store = open_store(place or path / "gate.db", origin=ORIGIN)
+    if not store.wallets():
+        await fill_store(store, policy=policy, tokens=tokens)
     seal = Seal()
     ring = KeyRing(seal)
     ring.add_secret(SECRET)
@@ -222,4 +221,4 @@ async def make_gate(
         try:
             await gate.close()
         finally:
-            store.close()
+            await store.close()

@@ -14,7 +14,7 @@ from eth_account import Account
 from eth_account.typed_transactions import TypedTransaction
 from hexbytes import HexBytes
 
-from walletgate.chain import FeeQuote, NodeRefusedError, Receipt
+from walletgate.chain import Block, FeeQuote, NodeRefusedError, Receipt
 from walletgate.encoding import keccak256
 from walletgate.errors import ChainError
 from walletgate.types import Address, Hash32, Transaction
@@ -57,6 +57,10 @@ class FakeChain:
     reads: dict[tuple[str, str], str] = field(default_factory=dict)
     """Results of `eth_call` by contract and calldata, both in lower-case hex."""
     clock_ms: Callable[[], int] = lambda: 0
+    fork: int = 0
+    """Every reorganisation makes other blocks: their hashes change from `forked_at` on."""
+    forked_at: int = 0
+    times_s: dict[int, int] = field(default_factory=dict)
 
     async def forward(self, method: str, params: Sequence[object]) -> object:
         self._check()
@@ -64,7 +68,20 @@ class FakeChain:
         answer = self.answers.get(method)
         if isinstance(answer, Exception):
             raise answer
+        if method == "eth_call" and answer is None:
+            call = params[0]
+            return self.reads.get((call["to"].lower(), call["data"].lower()))  # type: ignore[index]
         return answer
+
+    async def block(self, number: int) -> Block | None:
+        self._check()
+        if number > self.head:
+            return None
+        return Block(number, self.hash_of(number), self.times_s.get(number, self.clock_ms() // 1000))
+
+    def hash_of(self, number: int) -> str:
+        branch = self.fork if number >= self.forked_at else 0
+        return "0x" + keccak256(f"{number}/{branch}".encode()).hex()
 
     async def block_number(self) -> int:
         self._check()
@@ -107,7 +124,7 @@ class FakeChain:
         found = self.sent.get(tx_hash)
         if found is None or found.block is None:
             return None
-        return Receipt(found.block, found.succeeded, 21_000, 21_000 * self.fee_per_gas)
+        return Receipt(found.block, found.succeeded, 21_000, 21_000 * self.fee_per_gas, self.hash_of(found.block))
 
     async def close(self) -> None:
         pass
@@ -128,6 +145,7 @@ class FakeChain:
         """Mines everything that waits, then goes on for `blocks` blocks; one transaction a nonce."""
         for number in range(blocks):
             self.head += 1
+            self.times_s[self.head] = self.clock_ms() // 1000
             if number:
                 continue
             taken = {(s.sender, s.nonce) for s in self.sent.values() if s.block is not None}
@@ -148,6 +166,8 @@ class FakeChain:
             if sent.block is not None and sent.block > self.head - depth:
                 sent.block = None
         self.head -= depth
+        self.fork += 1
+        self.forked_at = self.head + 1
 
     def _check(self) -> None:
         if self.away:

@@ -25,14 +25,20 @@ from walletgate.server import Home, create_home, serve
 from walletgate.server.home import write_private
 from walletgate.signers import create_keystore
 from walletgate.signers.keystore import address_of
-from walletgate.store import Grant, Operator, PolicyText, Store, Wallet
+from walletgate.store import Grant, Operator, PolicyText, Wallet, open_store
 
 PASSPHRASE = "correct horse"
 SCRYPT_COST = 2**12
 
 
 def make_home(
-    root: Path, node_url: str, *, policy: str = POLICY, chain: str = "anvil", tokens: Mapping[str, str] | None = None
+    root: Path,
+    node_url: str,
+    *,
+    policy: str = POLICY,
+    chain: str = "anvil",
+    tokens: Mapping[str, str] | None = None,
+    place: str | None = None,
 ) -> Home:
     """A home with a wallet, operator alice and a grant for each token."""
     home = create_home(root, name=ORIGIN, chains={chain: node_url}, listen="127.0.0.1:0")
@@ -40,16 +46,21 @@ def make_home(
     write_private(home.config, config)
     create_keystore(home.wallet("main"), PASSPHRASE, secret=SECRET, scrypt_cost=SCRYPT_COST)
     create_keystore(home.operator("alice"), PASSPHRASE, secret=ALICE, scrypt_cost=SCRYPT_COST)
+    place = place or home.store_file
+    asyncio.run(_fill(place, home, policy, tokens))
+    return home
+
+
+async def _fill(place: Path | str, home: Home, policy: str, tokens: Mapping[str, str] | None) -> None:
     compiled = load(policy, source="test.toml")
-    store = Store.open(home.store, origin=ORIGIN)
-    with store.write(1) as tx:
+    store = open_store(place, origin=ORIGIN)
+    async with store.write(1) as tx:
         tx.add_wallet(Wallet("main", WALLET, str(home.wallet("main")), 1))
         tx.add_operator(Operator("alice", address_of(coincurve.PrivateKey(ALICE).public_key), 1))
         tx.add_policy(PolicyText(compiled.hash, compiled.name, policy, 1))
         for number, (agent, token) in enumerate((tokens or {"shopper": TOKEN}).items(), 1):
             tx.add_grant(Grant(f"grant_{number}", agent, None, WALLET, compiled.hash, token_hash(token), 1))
-    store.close()
-    return home
+    await store.close()
 
 
 @dataclass
@@ -90,6 +101,7 @@ def running(home: Home, *, die_at: str = "", number: int = 0) -> Iterator[GatePr
             process.terminate()
         process.wait(15)
         if process.stderr is not None:
+            sys.stderr.write(process.stderr.read())
             process.stderr.close()
 
 

@@ -167,8 +167,8 @@ def test_the_promise_of_a_broken_invariant_is_caught_nowhere_but_where_it_leaves
 @pytest.mark.parametrize(
     ("name", "places"),
     [
-        ("Authorization", {"gate/gate.py"}),
-        ("authorize", {"gate/gate.py", "gate/operate.py"}),
+        ("Authorization", {"gate/deciding.py"}),
+        ("authorize", {"gate/deciding.py", "gate/operate.py", "gate/replace.py"}),
         ("PrivateKey", {"signers/keystore.py", "gate/commands.py"}),
         ("Seal", {"signers/process.py", "cli/client.py"}),
         ("KeyRing", {"signers/process.py", "cli/client.py"}),

@@ -131,7 +131,7 @@ def test_a_waiting_request_survives_and_can_still_be_approved(tmp_path: Path) ->
 
 
 def _rows(home: Home) -> list[dict[str, Any]]:
-    db = sqlite3.connect(home.store)
+    db = sqlite3.connect(home.store_file)
     db.row_factory = sqlite3.Row
     rows = db.execute("SELECT nonce, raw, decision FROM request WHERE raw IS NOT NULL ORDER BY nonce").fetchall()
     db.close()

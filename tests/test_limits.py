@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import settings
@@ -25,16 +25,21 @@ def booking(amount: int, asset: Asset = USDC, to: Address = A) -> Booking:
 BUCKET = Bucket(Measure.AMOUNT, USDC, grant="g")
 
 
+def new_book() -> LimitBook:
+    """A book without history; what it posts is recorded nowhere, so a total asked about later does not know it."""
+    return LimitBook(lambda _bucket, _after_ms: (), lambda _bucket: 0)
+
+
 def test_pending_counts_however_old_it_is() -> None:
-    book = LimitBook(lambda _bucket: ())
+    book = new_book()
     book.used(BUCKET, HOUR_MS, 0)
     book.reserve("r", [booking(60)], grant="g", group=None, wallet=WALLET, now_ms=0)
     assert book.used(BUCKET, HOUR_MS, 10**12) == 60
 
 
 def test_a_total_asked_about_later_is_built_from_history() -> None:
-    recorded = [Movement(1, "r", "g", None, WALLET, booking(7), MovementState.POSTED, 5)]
-    book = LimitBook(lambda bucket: [m for m in recorded if falls_into(m, bucket)], first_id=2)
+    oracle = Oracle({1: Movement(1, "r", "g", None, WALLET, booking(7), MovementState.POSTED, 5, 7)})
+    book = LimitBook(oracle.history, oracle.lifetime, first_id=2)
     assert book.used(BUCKET, None, 10) == 7
     assert book.used(BUCKET, 5, 10) == 0
     assert book.used(BUCKET, 6, 10) == 7
@@ -42,7 +47,7 @@ def test_a_total_asked_about_later_is_built_from_history() -> None:
 
 @pytest.mark.parametrize(("after_ms", "used"), [(HOUR_MS - 1, 5), (HOUR_MS, 0), (HOUR_MS + 1, 0)])
 def test_a_posting_leaves_its_window_exactly_at_its_end(after_ms: int, used: int) -> None:
-    book = LimitBook(lambda _bucket: ())
+    book = new_book()
     assert book.used(BUCKET, HOUR_MS, 0) == 0
     book.reserve("r", [booking(5)], grant="g", group=None, wallet=WALLET, now_ms=0)
     book.post("r", now_ms=1000)
@@ -50,7 +55,7 @@ def test_a_posting_leaves_its_window_exactly_at_its_end(after_ms: int, used: int
 
 
 def test_amounts_of_the_whole_uint256_are_added_exactly() -> None:
-    book = LimitBook(lambda _bucket: ())
+    book = new_book()
     book.used(BUCKET, None, 0)
     for name in "ab":
         book.reserve(name, [booking(UINT256_MAX)], grant="g", group=None, wallet=WALLET, now_ms=0)
@@ -58,7 +63,7 @@ def test_amounts_of_the_whole_uint256_are_added_exactly() -> None:
 
 
 def test_a_reservation_is_made_once_and_resolved_once() -> None:
-    book = LimitBook(lambda _bucket: ())
+    book = new_book()
     book.reserve("r", [booking(5)], grant="g", group=None, wallet=WALLET, now_ms=0)
     with pytest.raises(InvariantViolation):
         book.reserve("r", [booking(5)], grant="g", group=None, wallet=WALLET, now_ms=0)
@@ -68,14 +73,14 @@ def test_a_reservation_is_made_once_and_resolved_once() -> None:
 
 
 def test_posting_more_than_was_reserved_stops_the_gate() -> None:
-    book = LimitBook(lambda _bucket: ())
+    book = new_book()
     (movement,) = book.reserve("r", [booking(5)], grant="g", group=None, wallet=WALLET, now_ms=0)
     with pytest.raises(InvariantViolation):
         book.post("r", now_ms=1, actual={movement.id: 6})
 
 
 def test_a_booking_without_a_recipient_is_not_counted_twice() -> None:
-    book = LimitBook(lambda _bucket: ())
+    book = new_book()
     by_grant = Bucket(Measure.FEE, USDC, grant="g")
     by_recipient = Bucket(Measure.FEE, USDC, grant="g", recipient=A)
     book.used(by_grant, None, 0), book.used(by_recipient, None, 0)
@@ -85,11 +90,9 @@ def test_a_booking_without_a_recipient_is_not_counted_twice() -> None:
 
 def test_a_total_asked_about_first_in_the_step_that_reserved_counts_it() -> None:
     """What one request reserves and has not recorded yet is seen by another's limits in the same commit."""
-    book = LimitBook(lambda _bucket: ())
+    book = new_book()
     book.reserve("r", [booking(60)], grant="g", group=None, wallet=WALLET, now_ms=0)
     assert book.used(Bucket(Measure.AMOUNT, USDC, wallet=WALLET), None, 0) == 60
-    book.post("r", now_ms=1)
-    assert book.used(Bucket(Measure.AMOUNT, USDC, wallet=WALLET), HOUR_MS, 1) == 60
 
 
 @dataclass
@@ -97,21 +100,31 @@ class Oracle:
     """All movements, in a plain list; sums are taken anew every time."""
 
     movements: dict[int, Movement] = field(default_factory=dict)
+    slots: dict[str, object] = field(default_factory=dict)
 
     def used(self, bucket: Bucket, window_ms: int | None, now_ms: int) -> int:
         return sum(
-            m.booking.amount
+            m.spent
             for m in self.movements.values()
             if falls_into(m, bucket)
-            and (
-                m.state is MovementState.PENDING
-                or (m.state is MovementState.POSTED and (window_ms is None or m.at_ms > now_ms - window_ms))
-            )
-        )
+            and (m.state is MovementState.POSTED and (window_ms is None or m.at_ms > now_ms - window_ms))
+        ) + self.pending(bucket)
 
-    def history(self, bucket: Bucket) -> list[Movement]:
-        kept = [m for m in self.movements.values() if falls_into(m, bucket) and m.state is not MovementState.VOIDED]
-        return sorted(kept, key=lambda m: (m.at_ms, m.id))
+    def pending(self, bucket: Bucket) -> int:
+        """Everything open; of those that share a slot, the largest."""
+        slots: dict[object, dict[str, int]] = {}
+        for m in self.movements.values():
+            if m.state is MovementState.PENDING and falls_into(m, bucket):
+                members = slots.setdefault(self.slots.get(m.request, m.request), {})
+                members[m.request] = members.get(m.request, 0) + m.booking.amount
+        return sum(max(members.values()) for members in slots.values())
+
+    def history(self, bucket: Bucket, after_ms: int) -> list[tuple[int, int]]:
+        kept = [m for m in self.movements.values() if falls_into(m, bucket) and m.state is MovementState.POSTED]
+        return [(m.at_ms, m.spent) for m in sorted(kept, key=lambda m: (m.at_ms, m.id)) if m.at_ms > after_ms]
+
+    def lifetime(self, bucket: Bucket) -> int:
+        return sum(amount for _, amount in self.history(bucket, -1))
 
 
 BUCKETS = [
@@ -132,7 +145,9 @@ class BookAgainstOracle(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.oracle = Oracle()
-        self.book = LimitBook(self.oracle.history)
+        self.book = LimitBook(self.oracle.history, self.oracle.lifetime)
+        self.other = LimitBook(self.oracle.history, self.oracle.lifetime)
+        self.seen: dict[int, Movement] = {}
         self.now_ms = 0
         self.open: list[str] = []
         self.posted: dict[str, list[Movement]] = {}
@@ -158,34 +173,66 @@ class BookAgainstOracle(RuleBasedStateMachine):
         self.open.append(name)
 
     @precondition(lambda self: self.open)
+    @rule(data=st.data(), slot=st.integers(0, 2))
+    def compete(self, data: st.DataObject, slot: int) -> None:
+        name = data.draw(st.sampled_from(self.open))
+        if name not in self.oracle.slots:
+            self.oracle.slots[name] = slot
+            self.book.take_slot(name, slot)
+
+    @precondition(lambda self: self.open)
     @rule(data=st.data())
     def post(self, data: st.DataObject) -> None:
         name = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
         before = list(self.book.pending(name))
         actual = {m.id: data.draw(st.integers(0, m.booking.amount)) for m in before}
-        self.posted[name] = before
-        self.oracle.movements |= {m.id: m for m in self.book.post(name, now_ms=self.now_ms, actual=actual)}
+        after = self.book.post(name, now_ms=self.now_ms, actual=actual)
+        self.posted[name] = after
+        self.settled(name, after)
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
     def void(self, data: st.DataObject) -> None:
         name = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
-        self.oracle.movements |= {m.id: m for m in self.book.void(name, now_ms=self.now_ms)}
+        self.settled(name, self.book.void(name, now_ms=self.now_ms))
 
     @precondition(lambda self: self.posted)
     @rule(data=st.data())
     def reorganise(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.posted)))
-        reserved = [replace(m, state=MovementState.PENDING) for m in self.posted.pop(name)]
-        self.oracle.movements |= {m.id: m for m in reserved}
-        self.book.reopen(reserved)
+        reopened = self.book.reopen(self.posted.pop(name), now_ms=self.now_ms)
+        self.settled(name, reopened)
         self.open.append(name)
+
+    def settled(self, name: str, movements: list[Movement]) -> None:
+        """The record says so too, and another gate learns of it."""
+        self.oracle.movements |= {m.id: m for m in movements}
+        self.oracle.slots.pop(name, None)
+        self.book.saved()
 
     @rule()
     def restart(self) -> None:
         waiting = [m for m in self.oracle.movements.values() if m.state is MovementState.PENDING]
         following = max(self.oracle.movements, default=0) + 1
-        self.book = LimitBook(self.oracle.history, first_id=following, open_movements=waiting)
+        self.book = LimitBook(self.oracle.history, self.oracle.lifetime, first_id=following, open_movements=waiting)
+        self.take_slots(self.book)
+
+    def take_slots(self, book: LimitBook) -> None:
+        for name, slot in self.oracle.slots.items():
+            if book.pending(name):
+                book.take_slot(name, slot)
+
+    @rule()
+    def another_gate_catches_up(self) -> None:
+        """A second book over the same record learns only what changed since it looked last."""
+        changed = [m for m in self.oracle.movements.values() if self.seen.get(m.id) != m]
+        self.other.absorb(sorted(changed, key=lambda m: m.id))
+        self.take_slots(self.other)
+        self.seen = dict(self.oracle.movements)
+        for bucket in BUCKETS:
+            for window_ms in WINDOWS:
+                used = self.other.used(bucket, window_ms, self.now_ms)
+                assert used == self.oracle.used(bucket, window_ms, self.now_ms)
 
     @invariant()
     def every_total_agrees(self) -> None:

@@ -34,6 +34,7 @@ HEIGHT_MAX = 2**48
 
 TIMEOUT_S = 10.0
 _QUANTITY = re.compile(r"0x(?:0|[1-9a-fA-F][0-9a-fA-F]{0,63})\Z")
+_HASH = re.compile(r"0x[0-9a-fA-F]{64}\Z")
 _KNOWN = ("already known", "already imported", "known transaction", "already exists")
 
 
@@ -47,12 +48,22 @@ class FeeQuote:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a mined transaction. `fee` is wei actually paid."""
+    """What became of a mined transaction. `fee` is wei actually paid; `block_hash` may be missing in old nodes."""
 
     block_number: int
     succeeded: bool
     gas_used: int
     fee: int
+    block_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of the chain as the node has it now. `time_s` is Unix seconds."""
+
+    number: int
+    hash: str
+    time_s: int
 
 
 class NodeRefusedError(Exception):
@@ -77,6 +88,9 @@ class Chain(Protocol):
 
     async def block_number(self) -> int:
         """Height of the head."""
+
+    async def block(self, number: int) -> Block | None:
+        """The block at a height, None where there is none (yet)."""
 
     async def nonce(self, wallet: Address, block: str) -> int:
         """Transactions of `wallet` up to `block` (`latest`, `pending` or a hex number)."""
@@ -141,6 +155,16 @@ class NodeChain:
         """See `Chain.block_number`."""
         return _height(await self._number("eth_blockNumber"))
 
+    async def block(self, number: int) -> Block | None:
+        """See `Chain.block`."""
+        answer = await self.forward("eth_getBlockByNumber", (hex(number), False))
+        if not isinstance(answer, Mapping):
+            return None
+        time_s = _quantity(answer.get("timestamp"), "timestamp")
+        if time_s > HEIGHT_MAX:
+            raise ChainError("the node's block time is out of all proportion", code="chain_answer_invalid")
+        return Block(number, _hash(answer.get("hash")), time_s)
+
     async def nonce(self, wallet: Address, block: str) -> int:
         """See `Chain.nonce`."""
         count = await self._number("eth_getTransactionCount", checksum_address(wallet), block)
@@ -194,7 +218,7 @@ class NodeChain:
         extra = _quantity(answer.get("l1Fee") or "0x0", "l1Fee")
         succeeded = _quantity(answer.get("status"), "status") == 1
         height = _height(_quantity(answer["blockNumber"], "blockNumber"))
-        return Receipt(height, succeeded, gas_used, gas_used * price + extra)
+        return Receipt(height, succeeded, gas_used, gas_used * price + extra, _hash(answer.get("blockHash")))
 
     async def close(self) -> None:
         """See `Chain.close`."""
@@ -261,6 +285,11 @@ def _height(number: int) -> int:
     if number > HEIGHT_MAX:
         raise ChainError("the node's block number is out of all proportion", code="chain_answer_invalid")
     return number
+
+
+def _hash(value: object) -> str:
+    """A 32-byte hash as text, empty when the node gives none that is one."""
+    return value.lower() if isinstance(value, str) and _HASH.match(value) else ""
 
 
 def _quantity(value: object, what: str) -> int:

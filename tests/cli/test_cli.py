@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -30,7 +31,7 @@ from walletgate.encoding import checksum_address
 from walletgate.gate.checkpoints import Checkpoints
 from walletgate.server import Home
 from walletgate.signers import create_keystore
-from walletgate.store import Store
+from walletgate.store import open_store
 
 PROGRAM = [sys.executable, "-m", "walletgate"]
 SECRETS = [SECRET.hex(), ALICE.hex(), TOKEN, TOKEN[9:], PASSPHRASE, "PRIVATE+KEY"]
@@ -563,6 +564,15 @@ def test_a_gate_with_the_wrong_passphrase_does_not_start(home: Home, tmp_path: P
 # --- the log under attack -----------------------------------------------------------------------------
 
 
+def sign_checkpoint_of(home: Home) -> None:
+    async def sign() -> None:
+        store = open_store(home.store(), origin=ORIGIN)
+        await Checkpoints(store, home.read_log_key(), home.checkpoint).sign(int(time.time() * 1000))
+        await store.close()
+
+    asyncio.run(sign())
+
+
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home whose log has ten entries, under a checkpoint."""
@@ -573,9 +583,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Home:
         for command in ("freeze", "unfreeze"):
             arguments = [command, f"agent:a{number}", "--operator-passphrase-file", str(file), "--home", str(home.root)]
             assert CliRunner().invoke(app, arguments).exit_code == 0
-    store = Store.open(home.store, origin=ORIGIN)
-    Checkpoints(store, home.read_log_key(), home.checkpoint).sign(int(time.time() * 1000))
-    store.close()
+    sign_checkpoint_of(home)
     return home
 
 
@@ -643,7 +651,7 @@ TAMPERING: dict[str, tuple[Callable[[sqlite3.Connection], None], set[str], int |
 def test_tampering_is_found_and_the_first_bad_entry_named(history: Home, tmp_path: Path, case: str) -> None:
     change, codes, index = TAMPERING[case]
     home = Home(Path(shutil.copytree(history.root, tmp_path / "copy")))
-    db = sqlite3.connect(home.store)
+    db = sqlite3.connect(home.store_file)
     db.execute("PRAGMA journal_mode=DELETE")
     for trigger in ("audit_no_update", "audit_no_delete", "audit_next_only"):
         db.execute(f"DROP TRIGGER {trigger}")
@@ -661,7 +669,7 @@ def test_tampering_is_found_and_the_first_bad_entry_named(history: Home, tmp_pat
 
 def test_the_fence_stops_plain_changes(history: Home, tmp_path: Path) -> None:
     home = Home(Path(shutil.copytree(history.root, tmp_path / "copy")))
-    db = sqlite3.connect(home.store)
+    db = sqlite3.connect(home.store_file)
     for statement in (
         "UPDATE audit SET leaf = leaf", "DELETE FROM audit", "INSERT INTO audit VALUES (99, x'00', x'00')",
         "REPLACE INTO audit SELECT * FROM audit WHERE seq = 3",
@@ -673,14 +681,12 @@ def test_the_fence_stops_plain_changes(history: Home, tmp_path: Path) -> None:
 
 def test_an_old_copy_is_recognised_by_verify_and_by_the_gate(history: Home, tmp_path: Path, key: list[object]) -> None:
     home = Home(Path(shutil.copytree(history.root, tmp_path / "copy")))
-    old = home.store.read_bytes()
+    old = home.store_file.read_bytes()
     assert run("freeze", "all", *key, home=home).code == 0
-    store = Store.open(home.store, origin=ORIGIN)
-    Checkpoints(store, home.read_log_key(), home.checkpoint).sign(int(time.time() * 1000))
-    store.close()
-    home.store.write_bytes(old)
+    sign_checkpoint_of(home)
+    home.store_file.write_bytes(old)
     for suffix in ("-wal", "-shm"):
-        Path(f"{home.store}{suffix}").unlink(missing_ok=True)
+        Path(f"{home.store_file}{suffix}").unlink(missing_ok=True)
     said = run("audit", "verify", "--json", home=home)
     assert (said.code, said.error) == (5, "log_truncated")
     served = run("serve", "--passphrase-file", secret_file(tmp_path), home=home)
@@ -707,9 +713,9 @@ def test_a_kept_checkpoint_can_be_brought_along(history: Home, tmp_path: Path) -
 def test_a_file_that_is_no_store_is_an_error_and_no_traceback(
     home: Home, tmp_path: Path, key: list[object], content: bytes, command: list[str]
 ) -> None:
-    home.store.write_bytes(content)
+    home.store_file.write_bytes(content)
     for suffix in ("-wal", "-shm"):
-        Path(f"{home.store}{suffix}").unlink(missing_ok=True)
+        Path(f"{home.store_file}{suffix}").unlink(missing_ok=True)
     if command == ["serve"]:
         command = [*command, "--passphrase-file", str(secret_file(tmp_path))]
     if command == ["freeze"]:

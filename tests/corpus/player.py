@@ -52,7 +52,7 @@ from walletgate.server.views import operator_view
 from walletgate.server.wire import ask_of_rpc
 from walletgate.signers import KeyRing, Seal
 from walletgate.signers.keystore import address_of
-from walletgate.store import Grant, Operator, PolicyText, Request, Store, Wallet
+from walletgate.store import Grant, Operator, PolicyText, Request, Store, Wallet, open_store
 from walletgate.types import NATIVE, Address, Asset, Booking, Hash32, Measure
 
 META = json.loads(Path(__file__).with_name("meta.json").read_text())
@@ -307,9 +307,9 @@ class Player:
 
     @asynccontextmanager
     async def _gate(self, *, first: bool) -> AsyncIterator[None]:
-        store = Store.open(self.folder / "gate.db", origin=ORIGIN)
+        store = open_store(self.folder / "gate.db", origin=ORIGIN)
         if first:
-            self._fill(store)
+            await self._fill(store)
         seal = Seal()
         ring = KeyRing(seal)
         for secret in KEYS.values():
@@ -332,13 +332,13 @@ class Player:
             await gate.close()
             for chain in chains.values():
                 await chain.close()
-            store.close()
+            await store.close()
 
-    def _fill(self, store: Store) -> None:
+    async def _fill(self, store: Store) -> None:
         text = translate(self.case["policy"])
         policy = load(text, source="case")
         start_ms = self.clock.now_ms - 40 * 86_400_000
-        with store.write(start_ms) as tx:
+        async with store.write(start_ms) as tx:
             tx.add_policy(PolicyText(policy.hash, policy.name, text, start_ms))
             for name, secret in PEOPLE.items():
                 tx.add_operator(Operator(name, address_of(coincurve.PrivateKey(secret).public_key), start_ms))
@@ -355,9 +355,9 @@ class Player:
                     f"grant_{token}", token, None, mine, policy.hash, token_hash(f"wg_grant_{token}"), start_ms
                 )
                 tx.add_grant(replace(grant, **ends))
-        self._book(store, mine)
+        await self._book(store, mine)
 
-    def _book(self, store: Store, wallet: Address) -> None:
+    async def _book(self, store: Store, wallet: Address) -> None:
         """Spends and pending amounts of before, as movements of the agent's grant."""
         grant = f"grant_{self.context['agent']}"
         rows = [(row, MovementState.POSTED) for row in self.context.get("spent") or ()]
@@ -366,5 +366,5 @@ class Player:
             token = NATIVE if row["token"] == "native" else parse_address(row["token"], where="token")
             booking = Booking(Measure.AMOUNT, int(row["amount"]), Asset(row["chain"], token))
             at_ms = int(row.get("at", self.context["now"])) * 1000
-            with store.write(at_ms) as tx:
+            async with store.write(at_ms) as tx:
                 tx.add_movements([Movement(number, f"before-{number}", grant, None, wallet, booking, state, at_ms)])

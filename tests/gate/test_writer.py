@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def test_a_job_that_refuses_fails_alone(tmp_path: Path) -> None:
 
 async def _break_next_commit(bench: Bench) -> Exception:
     def record(_tx: Any, _signatures: Any) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
+        raise StoreError("disk I/O error", code="store_failed")
 
     broken = bench.gate.commits.submit(Job(tuple, record))
     results = await asyncio.gather(bench.pay(7), broken, return_exceptions=True)

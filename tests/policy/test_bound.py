@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from walletgate.limits import LimitBook
+from walletgate.limits import LimitBook, falls_into
 from walletgate.policy import Case, judge, load
 from walletgate.policy.bound import bound, bound_lines
 from walletgate.types import Asset, Measure, Outcome, Transfer
@@ -149,7 +149,11 @@ bounds_text = st.one_of(
 def test_no_agent_takes_more_than_its_bound(found, attempts):
     policy = load(HEAD + "".join(found), source="p")
     asset = Asset(8453, bytes.fromhex("833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"))
-    book, now, taken = LimitBook(lambda _bucket: ()), 10**12, []
+    past, now, taken = [], 10**12, []
+    book = LimitBook(
+        lambda bucket, after_ms: [(m.at_ms, m.spent) for m in past if m.at_ms > after_ms and falls_into(m, bucket)],
+        lambda bucket: sum(m.spent for m in past if falls_into(m, bucket)),
+    )
     for step, amount, to in attempts:
         now += step * 20 * 60_000
         effect = Transfer(asset, b"\xaa" * 20, bytes([to]) * 20, amount * U)
@@ -157,7 +161,8 @@ def test_no_agent_takes_more_than_its_bound(found, attempts):
         decision = judge(policy, case, lambda bucket, window, at=now: book.used(bucket, window, at))
         if decision.outcome is Outcome.ALLOW:
             book.reserve(str(len(taken)), decision.bookings, grant="g", group=None, wallet=b"\xaa" * 20, now_ms=now)
-            book.post(str(len(taken)), now_ms=now)
+            past += book.post(str(len(taken)), now_ms=now)
+            book.saved()
             taken.append((now, amount * U))
     hour, day, ever = usdc(policy)
     for span, most in ((3_600_000, hour), (86_400_000, day), (2**60, ever)):

@@ -86,6 +86,8 @@ class Kind(StrEnum):
     """Included, succeeded, final."""
     TRANSACTION_REVERTED = "transaction_reverted"
     """Included, failed, final: only the fee was spent."""
+    TRANSACTION_STUCK = "transaction_stuck"
+    """Nobody has mined it for long; what to do about it is an operator's decision."""
     TRANSACTION_REPLACED = "transaction_replaced"
     """Another transaction of ours took its nonce."""
     TRANSACTION_DROPPED = "transaction_dropped"

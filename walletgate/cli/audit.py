@@ -20,6 +20,7 @@ from walletgate.cli.show import moment
 from walletgate.encoding import printable, to_hex
 from walletgate.errors import AuditError, ConfigError
 from walletgate.server.home import Home
+from walletgate.store import read_engine
 from walletgate.types import Hash32
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: read it, follow one request, verify all of it.")
@@ -126,9 +127,10 @@ class LogReader:
     """Reads a store's log without the gate, without its lock, and without changing anything."""
 
     def __init__(self, home: Home) -> None:
-        if not home.store.exists():
+        place = home.store()
+        if isinstance(place, Path) and not place.exists():
             raise ConfigError(f"there is no store in {home.root}", code="home_missing")
-        self._db = sqlite3.connect(f"{home.store.as_uri()}?mode=ro", uri=True)
+        self._engine = read_engine(place)
 
     def rows(self) -> Iterator[tuple[int, bytes, bytes]]:
         """(seq, leaf, entry) in order."""
@@ -148,7 +150,7 @@ class LogReader:
 
     def _read(self, query: str) -> Iterator[tuple[Any, ...]]:
         try:
-            yield from self._db.execute(query)
+            yield from self._engine.stream(query)
         except sqlite3.DatabaseError as error:
             raise AuditError(f"the store cannot be read: {error}", code="log_unreadable") from None
 

@@ -42,7 +42,7 @@ from walletgate.server.app import clock_ms
 from walletgate.server.home import Home
 from walletgate.signers import KeyRing, Seal
 from walletgate.signers.keystore import read_keystore
-from walletgate.store import Store
+from walletgate.store import open_store
 from walletgate.types import Hash32
 
 COMMAND_LIFETIME_S = 300
@@ -197,7 +197,7 @@ def signed_command(
 
 async def _carry_out(home: Home, name: str, signed: SignedCommand) -> dict[str, Any]:
     """Opens the store and carries out one command; the first operator may add themselves."""
-    store = Store.open(home.store, origin=name)
+    store = open_store(home.store(), origin=name)
     try:
         seal = Seal()
         gate = Gate(store=store, signer=KeyRing(seal), seal=seal, chains={}, clock_ms=clock_ms)
@@ -207,7 +207,7 @@ async def _carry_out(home: Home, name: str, signed: SignedCommand) -> dict[str, 
         finally:
             await gate.close()
     finally:
-        store.close()
+        await store.close()
 
 
 def _hash(text: str) -> Hash32:

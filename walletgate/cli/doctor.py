@@ -54,7 +54,7 @@ def doctor(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
 
 
 def _files(home: Home) -> Iterator[Finding]:
-    private = [home.root, home.store, home.log_key, home.operator_token, home.config]
+    private = [home.root, home.store_file, home.log_key, home.operator_token, home.config]
     private += sorted((home.root / "wallets").glob("*")) + sorted((home.root / "operators").glob("*"))
     exposed = [path for path in private if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077]
     for path in exposed:

@@ -23,7 +23,7 @@ from walletgate.policy.cases import result_lines, run_cases
 from walletgate.policy.compare import compare, comparison_lines
 from walletgate.policy.lint import Severity, lint
 from walletgate.policy.naming import asset_name, measure_text
-from walletgate.store import read_only
+from walletgate.store import read_store
 from walletgate.types import Measure, Outcome
 
 _STYLES = {"error": "red", "warning": "yellow", "hint": "dim"}
@@ -128,7 +128,7 @@ def replay_policy(
             start_ms = int(time.time() * 1000) - parse_duration(since) * 1000
         except ValueError as error:
             raise ConfigError(f"--since: {error}", code="bad_duration") from None
-        with read_only(home_of(home).store) as reader:
+        with read_store(home_of(home).store()) as reader:
             grants = {grant.id: grant for grant in reader.grants()}
             results = list(replay(policy, reader.requests_since(start_ms), grants))
         changed = [result for result in results if result.before is not result.after]

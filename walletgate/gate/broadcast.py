@@ -120,8 +120,8 @@ class Broadcaster:
     async def _record_sent(self) -> None:
         def record(tx: Writer, _signatures: Sequence[Signature]) -> None:
             sent, self._sent = self._sent, []
-            known = [self._gate.find(request.id) or request for request in sent]
-            waiting = [request for request in known if request.status is Status.SIGNED]
+            known = {request.id: self._gate.find(request.id) or request for request in sent}
+            waiting = [request for request in known.values() if request.status is Status.SIGNED]
             for request in waiting:
                 tx.entry(Kind.TRANSACTION_BROADCAST, {"request": request.id, "tx": to_hex(request.tx_hash or b"")})
             for moved in tx.mark_broadcast(waiting):

@@ -50,7 +50,7 @@ class Checkpoints:
         if root_of(Hash32(leaf) for leaf in self._store.leaves(kept.size)) != kept.root:
             raise StoreError("the log's history is not what its checkpoint says", code="history_changed")
 
-    def sign(self, now_ms: int) -> str:
+    async def sign(self, now_ms: int) -> str:
         """Signs the log as it is committed now, keeps the note in file and database, and returns it."""
         size = self._store.log_size
         note = sign_checkpoint(Checkpoint(self._store.origin, size, Hash32(self._store.log_root())), [self._key])
@@ -61,7 +61,7 @@ class Checkpoints:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._path)
-            with self._store.write(now_ms) as tx:
+            async with self._store.write(now_ms) as tx:
                 tx.add_checkpoint(size, note)
             self._signed = size
         return note
@@ -70,5 +70,5 @@ class Checkpoints:
         """Signs again and again while the log grows, until cancelled."""
         while True:
             if self._store.log_size != self._signed:
-                self.sign(now_ms())
+                await self.sign(now_ms())
             await asyncio.sleep(INTERVAL_S)

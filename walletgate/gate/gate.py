@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib import metadata
 
 from walletgate.audit.entry import Json, Kind
-from walletgate.chain import Chain, NodeRefusedError
+from walletgate.chain import Chain
 from walletgate.encoding import keccak256, printable
 from walletgate.errors import (
     AuthenticationError,
@@ -32,38 +31,27 @@ from walletgate.errors import (
 )  # fmt: skip
 from walletgate.gate.ask import Ask, Session
 from walletgate.gate.broadcast import Broadcaster
-from walletgate.gate.facts import gather, with_pending
+from walletgate.gate.deciding import Deciding
 from walletgate.gate.judging import (
     Judged,
-    ask_nonce,
     check_session,
-    decode_payload,
-    denied,
-    fill,
-    judge_payload,
     used_without,
 )  # fmt: skip
 from walletgate.gate.lifecycle import FINAL, check_move
 from walletgate.gate.node_facts import NodeFacts
-from walletgate.gate.preimages import preimage_of
 from walletgate.gate.prices import PriceSource
-from walletgate.gate.record import Decided, record_first
+from walletgate.gate.record import Decided
+from walletgate.gate.sharing import Sharing
 from walletgate.gate.state import State
 from walletgate.gate.writer import GroupCommit, Job
-from walletgate.policy import Facts, LimitStatus, Need, Policy, Scope, headroom
+from walletgate.policy import LimitStatus, Policy, Scope, headroom
 from walletgate.signers import Authorization, Seal, Signature, Signer
-from walletgate.store import Request, Store, Writer
+from walletgate.store import News, Request, Store, Writer
 from walletgate.types import (
     Address,
-    Allowance,
-    Effect,
     Hash32,
-    Outcome,
-    Payload,
-    Reason,
     Status,
     Transaction,
-    TransactionRequest,
 )  # fmt: skip
 
 VERSION = metadata.version("walletgate")
@@ -71,7 +59,6 @@ VERSION = metadata.version("walletgate")
 PENDING_MAX = 200
 """Requests of one grant that may wait for operators at the same time."""
 
-GAS_MARGIN_PERCENT = 25
 STRANGERS_PER_S_MAX = 20
 CLOCK_TOLERANCE_MS = 60_000
 """How far the system's clock may be behind the store at start; within it the gate's own clock stands still."""
@@ -81,12 +68,22 @@ BROADCAST_WAIT_S = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator may set. `confirmations` is by chain id, with a default for the rest."""
+    """What an operator may set. `confirmations` and `finality` are blocks by chain id; `stuck_ms` milliseconds."""
 
     confirmations: Mapping[int, int] = field(default_factory=dict)
     confirmations_default: int = 1
+    finality: Mapping[int, int] = field(default_factory=dict)
     pending_max: int = PENDING_MAX
     poll_s: float = 1.0
+    stuck_ms: int = 300_000
+
+    def depth_of(self, chain_id: int) -> int:
+        """Blocks until a transaction counts as settled, 1 is the block itself."""
+        return self.confirmations.get(chain_id, self.confirmations_default)
+
+    def finality_of(self, chain_id: int) -> int:
+        """Blocks until what is settled is not looked at any more."""
+        return max(self.finality.get(chain_id, 0), self.depth_of(chain_id))
 
 
 class Gate:
@@ -106,10 +103,15 @@ class Gate:
         self._clock_ms = clock_ms
         self._last_ms = store.last_time_ms()
         self.state = State(store)
-        self.commits = GroupCommit(store, signer, now_ms=self.now_ms, reload=self.state.load, hook=hook)
+        store.on_news = self._learn
+        self.commits = GroupCommit(
+            store, signer, now_ms=self.now_ms, reload=self._reload, saved=self.state.saved, hook=hook
+        )
+        self.sharing = Sharing(store, self.commits, self.now_ms)
         self.broadcaster = Broadcaster(self)
         self.prices = PriceSource(chains, self.now_ms)
         self.node_facts = NodeFacts(chains, self.state, self.now_ms)
+        self.deciding = Deciding(self)
         self._inflight: dict[tuple[str, str], asyncio.Future[Request]] = {}
         self._watchers: dict[str, asyncio.Event] = {}
         self._writer: asyncio.Task[None] | None = None
@@ -121,6 +123,18 @@ class Gate:
         """Unix milliseconds that never go back."""
         self._last_ms = max(self._last_ms, self._clock_ms())
         return self._last_ms
+
+    def _reload(self) -> None:
+        """Reads everything again: memory may say what was never committed."""
+        self.store.refresh()
+        self.state.load()
+
+    def _learn(self, news: News) -> None:
+        """Takes in what other gates have committed, and wakes who waits for it."""
+        self._last_ms = max(self._last_ms, news.time_ms)
+        self.state.absorb(news)
+        for request in news.requests:
+            self._wake(request.id)
 
     # --- life ----------------------------------------------------------------------------------------
 
@@ -142,7 +156,13 @@ class Gate:
         self._serving = serving
         if not serving:
             return self._writer
-        await self._enter(Kind.GATE_STARTED, {"version": VERSION, "open_requests": len(self.state.requests)})
+        body: dict[str, Json] = {
+            "version": VERSION,
+            "open_requests": len(self.state.requests),
+            "gate": self.sharing.instance,
+        }
+        await self._enter(Kind.GATE_STARTED, body)
+        self.sharing.start()
         for request in self.state.requests.values():
             if request.raw is not None and request.status in (Status.SIGNED, Status.BROADCAST):
                 self.broadcaster.enqueue(request)
@@ -151,10 +171,11 @@ class Gate:
     async def close(self) -> None:
         """Stops in order. What is under way is found again at the next start."""
         await self.broadcaster.close()
+        await self.sharing.close()
         if self._writer is not None:
             if self._serving:
                 with contextlib.suppress(WalletGateError):
-                    await self._enter(Kind.GATE_STOPPED, {})
+                    await self._enter(Kind.GATE_STOPPED, {"gate": self.sharing.instance})
             self._writer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._writer
@@ -223,9 +244,9 @@ class Gate:
         """The decision that `submit` would take now, without booking, signing or recording anything."""
         check_session(ask.asked, session)
         policy = self.state.policies[session.grant.policy]
-        payload, early = await self._complete(session, ask, policy)
-        facts = await self.facts(session, payload, policy)
-        return early or self._judge(session, ask, payload, policy, facts), policy
+        payload, early = await self.deciding.complete(session, ask, policy)
+        facts = await self.deciding.facts(session, payload, policy)
+        return early or self.deciding.judge(session, ask, payload, policy, facts), policy
 
     async def refuse(self, session: Session | None, error: WalletGateError, *, surface: str, method: str = "") -> None:
         """Records that something was turned away before it became a request.
@@ -298,8 +319,9 @@ class Gate:
         return self.state.requests.get(found.id, found)
 
     def find(self, request_id: str) -> Request | None:
-        """A request by the gate's id."""
-        return self.state.requests.get(request_id) or self.store.request(request_id)
+        """A request by the gate's id, with what the commit under way says of it."""
+        state = self.state
+        return state.requests.get(request_id) or state.ended.get(request_id) or self.store.request(request_id)
 
     def find_raw(self, raw: bytes) -> Request | None:
         """The request whose signed transaction is exactly `raw`."""
@@ -310,7 +332,7 @@ class Gate:
         """What is left of each limit of the session's grant."""
         grant, now_ms = session.grant, self.now_ms()
         scope = Scope(grant.id, grant.team, grant.wallet, session.chain_id)
-        return headroom(self.state.policies[grant.policy], scope, used_without(self.state, (), now_ms))
+        return headroom(self.state.policies[grant.policy], scope, used_without(self.state, None, now_ms))
 
     def next_nonce(self, wallet: Address, chain_id: int) -> int | None:
         """The nonce the gate will use next, None before the first use of a wallet on a chain."""
@@ -321,137 +343,40 @@ class Gate:
     async def _seen(self, key: tuple[str, str], ask: Ask) -> Request | None:
         inflight = self._inflight.get(key)
         found = await asyncio.shield(inflight) if inflight is not None else self.store.request_of_client(*key)
-        if found is None:
-            return None
+        return None if found is None else self._same(found, ask)
+
+    def _same(self, found: Request, ask: Ask) -> Request:
         if found.body_hash != ask.body_hash:
             raise ConflictError("this id was used for another request", code="id_reused")
-        return self.find(found.id)
+        return self.find(found.id) or found
 
     async def _submit(self, session: Session, ask: Ask) -> Request:
         check_session(ask.asked, session)
         policy = self.state.policies[session.grant.policy]
-        payload, early = await self._complete(session, ask, policy)
+        payload, early = await self.deciding.complete(session, ask, policy)
         if early is None and isinstance(payload, Transaction):
             await self.node_facts.know_nonce(session.grant.wallet, session.chain_id)
-        facts = await self.facts(session, payload, policy)
-        request_id = f"req_{secrets.token_hex(10)}"
+        facts = await self.deciding.facts(session, payload, policy)
+        request_id = self.deciding.new_id()
         outcome: list[Decided] = []
 
         def decide() -> Sequence[Authorization]:
-            outcome.append(self._decide(session, ask, payload, request_id, early or facts))
+            if (session.grant.id, ask.client_id) in self.state.elsewhere:
+                raise ConflictError("another gate has taken this id", code="taken_elsewhere")
+            outcome.append(self.deciding.decide(session, ask, payload, request_id, early or facts))
             authorization = outcome[0].authorization
             return () if authorization is None else (authorization,)
 
         def record(tx: Writer, signatures: Sequence[Signature]) -> Request:
-            return self._record(tx, session, ask, payload, request_id, outcome[0], signatures)
+            return self.deciding.record(tx, session, ask, payload, request_id, outcome[0], signatures)
 
-        return await self.commits.submit(Job(decide, record, self.noticed))
-
-    async def _complete(self, session: Session, ask: Ask, policy: Policy) -> tuple[Payload, Judged | None]:
-        """The payload with everything filled in; or, when it is refused already, with the refusal."""
-        if not isinstance(ask.asked, TransactionRequest):
-            return ask.asked, None
-        quote = await self.node_facts.fees(session.chain_id, ask.asked)
-        if ask.asked.gas is not None:
-            return fill(ask.asked, session, quote, ask.asked.gas), None
-        draft = fill(ask.asked, session, quote, 0)
-        judged = self._judge(session, ask, draft, policy, await self.facts(session, draft, policy))
-        if judged.decision.outcome is Outcome.DENY:
-            return draft, judged
         try:
-            gas = await self.chains[session.chain_id].estimate_gas(draft)
-        except NodeRefusedError as refusal:
-            reason = Reason("would_revert", f"the call would fail: {printable(refusal.message, length_max=200)}")
-            return draft, denied(judged, reason)
-        return replace(draft, gas=gas + gas * GAS_MARGIN_PERCENT // 100), None
-
-    async def facts(self, session: Session, payload: Payload, policy: Policy) -> Facts:
-        """What the policy needs to know beside the request itself."""
-        effects: tuple[Effect, ...] = ()
-        if Need.ALLOWANCES in policy.needs:
-            effects = decode_payload(payload, session=session, policy=policy, now_ms=self.now_ms())
-        return await gather(
-            policy, payload, effects, wallet=session.grant.wallet, chain=self.chains[session.chain_id],
-            store=self.store, prices=self.prices,
-        )  # fmt: skip
-
-    def _judge(self, session: Session, ask: Ask, payload: Payload, policy: Policy, facts: Facts) -> Judged:
-        now_ms = self.now_ms()
-        return judge_payload(
-            payload,
-            session=session,
-            policy=policy,
-            now_ms=now_ms,
-            method=ask.method,
-            expect=ask.expect,
-            facts=with_pending(facts, self.state),
-            used=used_without(self.state, (), now_ms),
-        )
-
-    def _decide(self, session: Session, ask: Ask, payload: Payload, request_id: str, known: Judged | Facts) -> Decided:
-        """Judges on the memory of this very moment, and books what goes ahead."""
-        grant = self.state.check_live(session.grant.id, self.now_ms())
-        policy = self.state.policies[grant.policy]
-        judged = (
-            known
-            if isinstance(known, Judged)
-            else self._judge(replace(session, grant=grant), ask, payload, policy, known)
-        )
-        reasons = self._gate_reasons(session, ask)
-        if reasons:
-            judged = denied(judged, *reasons)
-        decision = judged.decision
-        if decision.outcome is Outcome.DENY:
-            return Decided(judged, policy, None, None)
-        authorization, nonce = None, None
-        if decision.outcome is Outcome.ALLOW:
-            authorization, nonce = self.authorize(request_id, session, payload)
-        self.state.allowances[request_id] = tuple(e for e in judged.effects if isinstance(e, Allowance))
-        self.state.book.reserve(
-            request_id, decision.bookings, grant=grant.id, group=grant.team, wallet=grant.wallet, now_ms=self.now_ms()
-        )
-        return Decided(judged, policy, authorization, nonce)
-
-    def authorize(self, request_id: str, session: Session, payload: Payload) -> tuple[Authorization, int | None]:
-        """The one place where leave to sign is made, after a judgement that allows it. Takes the nonce it needs."""
-        key = (session.grant.wallet, session.chain_id)
-        nonce = self.state.nonces[key] if isinstance(payload, Transaction) else None
-        kind, preimage = preimage_of(payload, nonce)
-        authorization = Authorization(
-            self.seal, request_id, session.grant.wallet, kind, preimage, Hash32(keccak256(preimage))
-        )
-        if nonce is not None:
-            self.state.nonces[key] = nonce + 1
-        return authorization, nonce
-
-    def _gate_reasons(self, session: Session, ask: Ask) -> list[Reason]:
-        """What the gate itself holds against a request, whatever the policy says."""
-        reasons = []
-        freeze = self.state.frozen_by(session.grant)
-        if freeze is not None:
-            reasons.append(Reason("frozen", f"an operator has frozen {freeze.scope}: {printable(freeze.reason)}"))
-        wanted, expected = ask_nonce(ask), self.next_nonce(session.grant.wallet, session.chain_id)
-        if wanted is not None and expected is not None and wanted != expected:
-            reasons.append(
-                Reason(
-                    "nonce_not_next", f"nonce {wanted} is not the next one, {expected}", None, wanted, expected, "nonce"
-                )
-            )
-        waiting = len(self.state.waiting.get(session.grant.id, ()))
-        if waiting >= self.settings.pending_max:
-            reasons.append(
-                Reason("approval_queue_full", "too many requests wait for operators", None, waiting,
-                       self.settings.pending_max, "requests")
-            )  # fmt: skip
-        return reasons
-
-    def _record(
-        self, tx: Writer, session: Session, ask: Ask, payload: Payload, request_id: str, outcome: Decided,
-        signatures: Sequence[Signature],
-    ) -> Request:  # fmt: skip
-        request = record_first(tx, session, ask, payload, request_id, outcome, signatures)
-        tx.add_movements(self.state.book.pending(request_id))
-        return self.state.keep(request)
+            return await self.commits.submit(Job(decide, record, self.noticed))
+        except ConflictError as error:
+            found = self.store.request_of_client(session.grant.id, ask.client_id)
+            if error.code != "taken_elsewhere" or found is None:
+                raise
+            return self._same(found, ask)
 
     # --- shared with operators and settlement ------------------------------------------------------------
 
@@ -463,7 +388,7 @@ class Gate:
         tx.resolve_movements(self.state.book.void(request.id, now_ms=tx.now_ms) if self._has_open(request) else ())
         tx.entry(kind, {"request": request.id, "grant": request.grant_id, **body})
         asyncio.get_running_loop().call_soon(self._wake, request.id)
-        return self.state.keep(tx.move_request(request, status=status))
+        return self.state.keep(tx.move_request(request, status=status, moving=False))
 
     def _has_open(self, request: Request) -> bool:
         return bool(self.state.book.pending(request.id))

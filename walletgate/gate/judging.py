@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from walletgate.effects import DecodeContext, decode
@@ -10,7 +10,6 @@ from walletgate.encoding import checksum_address
 from walletgate.errors import InvalidRequestError
 from walletgate.gate.ask import Ask, Session
 from walletgate.gate.state import State
-from walletgate.limits import Movement, falls_into
 from walletgate.policy import Case, Facts, Policy, describe, judge
 from walletgate.types import (
     Address,
@@ -138,17 +137,14 @@ def judge_payload(
     return Judged(judge(policy, case, used), effects)
 
 
-def used_without(state: State, own: Sequence[Movement], now_ms: int) -> Callable[[Bucket, int | None], int]:
-    """What is used of each budget, leaving out the movements in `own`."""
+def used_without(state: State, request: str | None, now_ms: int) -> Callable[[Bucket, int | None], int]:
+    """What is used of each budget, without what `request` and its rivals for one nonce have reserved."""
 
     def used(bucket: Bucket, window_ms: int | None) -> int:
-        total = state.book.used(bucket, window_ms, now_ms)
-        return total - sum(m.booking.amount for m in own if falls_into(m, bucket))
+        own = 0 if request is None else state.book.share(request, bucket)
+        return state.book.used(bucket, window_ms, now_ms) - own
 
-    def used_by_all(bucket: Bucket, window_ms: int | None) -> int:
-        return state.book.used(bucket, window_ms, now_ms)
-
-    return used if own else used_by_all
+    return used
 
 
 def denied(judged: Judged, *reasons: Reason) -> Judged:

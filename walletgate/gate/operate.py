@@ -22,11 +22,9 @@ from walletgate.errors import ApprovalError, ConflictError, InvalidRequestError,
 from walletgate.gate.ask import Session
 from walletgate.gate.codec import decision_from_json, payload_from_json
 from walletgate.gate.commands import LIFETIME_MS_MAX, ApprovalWord, CommandWord, recover_operator
-from walletgate.gate.facts import with_pending
 from walletgate.gate.gate import token_hash
-from walletgate.gate.judging import Judged, judge_payload, used_without
+from walletgate.gate.judging import Judged
 from walletgate.gate.record import deadline_ms, record_signature
-from walletgate.gate.replay import expectation_of
 from walletgate.gate.writer import Job
 from walletgate.policy import Facts, load
 from walletgate.signers import Authorization, Signature
@@ -113,7 +111,7 @@ class Operations:
         session = Session(grant, request.chain_id)
         if isinstance(payload, Transaction):
             await self._gate.node_facts.know_nonce(grant.wallet, request.chain_id)
-        return await self._gate.facts(session, payload, policy)
+        return await self._gate.deciding.facts(session, payload, policy)
 
     def _verdict(self, signed: SignedApproval, facts: Facts) -> _Verdict:
         state, word, now_ms = self._gate.state, signed.word, self._gate.now_ms()
@@ -145,19 +143,9 @@ class Operations:
         """Everything as it is now, without the request's own reservation; then leave to sign, or the refusal."""
         gate, now_ms = self._gate, self._gate.now_ms()
         state = gate.state
-        stored = json.loads(request.payload)
-        payload = payload_from_json(stored["payload"])
+        payload = payload_from_json(json.loads(request.payload)["payload"])
         session = Session(state.check_live(grant.id, now_ms), request.chain_id)
-        judged = judge_payload(
-            payload,
-            session=session,
-            policy=state.policies[grant.policy],
-            now_ms=now_ms,
-            method=request.kind,
-            expect=expectation_of(stored["expect"]),
-            facts=with_pending(facts, state, but=request.id),
-            used=used_without(state, state.book.pending(request.id), now_ms),
-        )
+        judged = gate.deciding.judge_again(request, payload, facts)
         if state.frozen_by(grant) is not None:
             raise ApprovalError("the grant is frozen", code="frozen")
         needs = judged.decision.approvals if judged.decision.outcome is Outcome.REQUIRE_APPROVAL else ()
@@ -168,7 +156,7 @@ class Operations:
             return _Verdict(request, operator, grant, judged=judged, payload=payload)
         if session.grant.wallet not in state.wallets:
             raise ApprovalError("the wallet is gone", code="wallet_unknown")
-        authorization, nonce = gate.authorize(request.id, session, payload)
+        authorization, nonce = gate.deciding.authorize(request.id, session, payload)
         state.claim(request)
         return _Verdict(request, operator, grant, True, judged, payload, authorization, nonce)
 
@@ -208,7 +196,8 @@ class Operations:
         )
         ends_ms = deadline_ms(judged.effects) if signed_request.raw is None else None
         changes = {name: getattr(signed_request, name) for name in ("status", "nonce", "raw", "tx_hash", "signature")}
-        return self._gate.state.keep(tx.move_request(request, expires_ms=ends_ms, **changes))
+        moving = signed_request.raw is not None or ends_ms is not None
+        return self._gate.state.keep(tx.move_request(request, expires_ms=ends_ms, moving=moving, **changes))
 
     # --- commands ------------------------------------------------------------------------------------
 

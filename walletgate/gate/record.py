@@ -47,6 +47,7 @@ class Decided:
     policy: Policy
     authorization: Authorization | None
     nonce: int | None
+    replaces: str | None = None
 
 
 def record_first(
@@ -72,10 +73,12 @@ def record_first(
         chain_id=session.chain_id,
         created_ms=tx.now_ms,
         updated_ms=tx.now_ms,
+        replaces=decided.replaces,
     )
     entry = _entry(request, session, ask, judged, words)
     match decision.outcome:
         case Outcome.DENY:
+            request = replace(request, moving=False)
             tx.entry(Kind.REQUEST_DENIED, entry)
         case Outcome.REQUIRE_APPROVAL:
             within_ms = min((terms.within_s for terms in decision.approvals), default=0) * 1000
@@ -84,7 +87,8 @@ def record_first(
         case Outcome.ALLOW:
             request = record_signature(tx, request, payload, decided.authorization, decided.nonce, signatures, entry)
             if request.raw is None:
-                request = replace(request, expires_ms=deadline_ms(judged.effects))
+                ends_ms = deadline_ms(judged.effects)
+                request = replace(request, expires_ms=ends_ms, moving=ends_ms is not None)
     tx.add_request(request)
     return request
 
@@ -105,7 +109,8 @@ def record_signature(
     if isinstance(payload, Transaction) and nonce is not None:
         raw = signed_transaction(payload, authorization.preimage, signature)
         tx_hash = Hash32(keccak256(raw))
-        tx.set_nonce(request.wallet, request.chain_id, nonce + 1)
+        if request.replaces is None:
+            tx.set_nonce(request.wallet, request.chain_id, nonce + 1)
         tx.entry(Kind.TRANSACTION_SIGNED, {**entry, "nonce": nonce, "tx": to_hex(tx_hash), "signed_digest": digest})
         return replace(request, status=Status.SIGNED, nonce=nonce, raw=raw, tx_hash=tx_hash, updated_ms=tx.now_ms)
     delegates = isinstance(payload, CodeAuthorization)
@@ -154,6 +159,8 @@ def _entry(request: Request, session: Session, ask: Ask, judged: Judged, words: 
     }
     if words:
         body["effects"] = [printable(line, length_max=200) for line in words[:_WORDS_IN_ENTRY]]
+    if request.replaces is not None:
+        body["replaces"] = request.replaces
     if ask.memo:
         body["memo"] = printable(ask.memo, length_max=200)
     if ask.trace:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from walletgate.gate.ask import Session
 from walletgate.gate.codec import payload_from_json
 from walletgate.gate.judging import judge_payload
-from walletgate.limits import LimitBook
+from walletgate.limits import LimitBook, Movement, falls_into
 from walletgate.policy import AGREES, Facts, Policy, describe
 from walletgate.store import Grant, Request
 from walletgate.types import Address, Bucket, Expectation, Outcome, Transaction
@@ -35,7 +35,11 @@ class Replayed:
 
 def replay(policy: Policy, requests: Iterable[Request], grants: dict[str, Grant]) -> Iterator[Replayed]:
     """Judges `requests`, oldest first, under `policy`."""
-    book = LimitBook(lambda _bucket: ())
+    past: list[Movement] = []
+    book = LimitBook(
+        lambda bucket, after_ms: [(m.at_ms, m.spent) for m in past if m.at_ms > after_ms and falls_into(m, bucket)],
+        lambda bucket: sum(m.spent for m in past if falls_into(m, bucket)),
+    )
     seen: dict[Address, int] = {}
     for request in requests:
         grant = grants[request.grant_id]
@@ -66,7 +70,8 @@ def replay(policy: Policy, requests: Iterable[Request], grants: dict[str, Grant]
                 request.id, decision.bookings, grant=grant.id, group=grant.team, wallet=grant.wallet, now_ms=at_ms
             )
             if book.pending(request.id):
-                book.post(request.id, now_ms=at_ms)
+                past += book.post(request.id, now_ms=at_ms)
+                book.saved()
             for booking in decision.bookings:
                 if booking.recipient is not None:
                     seen.setdefault(booking.recipient, at_ms)

@@ -8,11 +8,13 @@ from __future__ import annotations
 from walletgate.encoding import to_hex
 from walletgate.errors import AuthenticationError, ConflictError, InvariantViolation
 from walletgate.gate.codec import stored_allowances
-from walletgate.gate.lifecycle import FINAL
 from walletgate.limits import LimitBook
 from walletgate.policy import Policy, load
-from walletgate.store import Freeze, Grant, Operator, Request, Store, Wallet
+from walletgate.store import Freeze, Grant, News, Operator, Request, Store, Wallet
 from walletgate.types import Address, Allowance, Asset, Hash32, Status
+
+ELSEWHERE_MS = 10 * 60 * 1000
+"""How long a gate remembers the ids of requests that others took, for its own requests that were on the way."""
 
 
 class State:
@@ -29,11 +31,13 @@ class State:
         self.nonces: dict[tuple[Address, int], int] = {}
         self.chain_counts: dict[tuple[Address, int], int] = {}
         self.requests: dict[str, Request] = {}
+        self.ended: dict[str, Request] = {}
         self.waiting: dict[str, set[str]] = {}
         self.commands: set[bytes] = set()
         self.claimed: set[str] = set()
         self.allowances: dict[str, tuple[Allowance, ...]] = {}
-        self.book = LimitBook(store.history)
+        self.book = LimitBook(store.posted, store.posted_ever)
+        self.elsewhere: dict[tuple[str, str], tuple[int, str]] = {}
         self.load()
 
     def load(self) -> None:
@@ -43,12 +47,37 @@ class State:
         self.claimed.clear()
         self.nonces = {**self.chain_counts, **store.nonces()}
         self.requests.clear()
+        self.ended.clear()
         self.waiting.clear()
         self.allowances.clear()
-        for request in store.open_requests():
+        self.book = LimitBook(
+            store.posted, store.posted_ever, first_id=store.next_movement_id(), open_movements=store.open_movements()
+        )
+        for request in store.moving_requests():
             self.keep(request)
             self.allowances[request.id] = stored_allowances(request.decision)
-        self.book = LimitBook(store.history, first_id=store.next_movement_id(), open_movements=store.open_movements())
+
+    def saved(self) -> None:
+        """Everything that was changed here is in the store now."""
+        self.book.saved()
+        self.ended.clear()
+
+    def absorb(self, news: News) -> None:
+        """Takes in what other gates have committed."""
+        if news.authority:
+            self.load_authority()
+        for key, following in news.nonces.items():
+            self.nonces[key] = max(self.nonces.get(key, 0), following)
+        self.book.absorb(news.movements)
+        for request in news.requests:
+            self.keep(request)
+            if request.moving:
+                self.allowances[request.id] = stored_allowances(request.decision)
+            self.elsewhere[request.grant_id, request.client_id] = (news.time_ms, request.id)
+        for taken, (at_ms, _) in list(self.elsewhere.items()):
+            if at_ms > news.time_ms - ELSEWHERE_MS:
+                break
+            del self.elsewhere[taken]
 
     def load_authority(self) -> None:
         """Reads again who may do what."""
@@ -84,13 +113,14 @@ class State:
         """Remembers a request as it now is for as long as it can still move, and returns it."""
         waits = self.waiting.setdefault(request.grant_id, set())
         (waits.add if request.status is Status.AWAITING_APPROVAL else waits.discard)(request.id)
-        if request.status in FINAL:
+        if not request.moving:
             self.allowances.pop(request.id, None)
-        settles = request.raw is not None or request.expires_ms is not None
-        if request.status in FINAL or (request.status is Status.SIGNED and not settles):
             self.requests.pop(request.id, None)
-        else:
-            self.requests[request.id] = request
+            self.ended[request.id] = request
+            return request
+        self.requests[request.id] = request
+        if request.nonce is not None and self.book.pending(request.id):
+            self.book.take_slot(request.id, (request.wallet, request.chain_id, request.nonce))
         return request
 
     def pending_allowance(self, key: tuple[Asset, Address, Address], *, but: str = "") -> int:

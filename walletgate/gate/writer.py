@@ -4,15 +4,18 @@ A `Job` has three steps. `decide` looks at memory and books in memory, and says 
 writes rows and entries with the signatures in hand; `done` runs after the commit. One batch of jobs shares one
 call to the signer, one transaction and one flush. There is no timer: while one batch commits, the next gathers.
 
+All of it happens inside the transaction. Where other gates share the store, that means: with the ledger's head in
+hand, and with everything they committed before already in memory.
+
 Signatures are made before the commit and leave the gate after it, so that one flush is enough and crash recovery
 finds the signed bytes in the row. If signing or committing fails, nothing was promised to anybody: memory is
-rebuilt from the store, and every job of the batch fails with the same retryable error.
+rebuilt from the store before anything else is decided, and every job of the batch fails with the same retryable
+error.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -49,14 +52,19 @@ class GroupCommit:
 
     def __init__(
         self, store: Store, signer: Signer, *, now_ms: Callable[[], int], reload: Callable[[], None],
-        hook: Callable[[str], None],
+        saved: Callable[[], None], hook: Callable[[str], None],
     ) -> None:  # fmt: skip
-        """`reload` rebuilds memory from the store; `hook` is told before and after each commit."""
+        """`reload` rebuilds memory from the store, `saved` tells it that both agree again.
+
+        `hook` is told before and after each commit.
+        """
         self._store = store
         self._signer = signer
         self._now_ms = now_ms
         self._reload = reload
+        self._saved = saved
         self._hook = hook
+        self._stale = False
         self._queue: asyncio.Queue[Job[object]] = asyncio.Queue(QUEUE_MAX)
         self._stopped = False
 
@@ -65,7 +73,8 @@ class GroupCommit:
 
         Raises:
             GatePausedError: `busy`, when too many wait already.
-            StoreError: `gate_stopped`, after a broken promise; `commit_failed`.
+            StoreError: `gate_stopped`, after a broken promise; `commit_failed`, nothing was done; `commit_uncertain`,
+                the database was lost at the wrong moment and has not come back: ask again with the same id.
             WalletGateError: what `decide` raised, or why the batch failed.
         """
         if self._stopped:
@@ -83,12 +92,15 @@ class GroupCommit:
             while len(batch) < BATCH_MAX and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             try:
+                if self._stale:
+                    self._reload()
+                    self._stale = False
                 await self._commit(batch)
-            except (SignerError, StoreError, sqlite3.Error) as error:
-                self._reload()
-                failure = StoreError(f"nothing was done: {error}", code="commit_failed")
+            except (SignerError, StoreError) as error:
+                self._stale = True
+                failure = StoreError(f"nothing was done: {error.detail}", code="commit_failed")
                 for job in batch:
-                    job.fail(failure)
+                    job.fail(error if error.code == "commit_uncertain" else failure)
             except BaseException:
                 self._stop(batch)
                 raise
@@ -103,24 +115,24 @@ class GroupCommit:
             job.fail(StoreError("the gate has stopped", code="gate_stopped"))
 
     async def _commit(self, batch: list[Job[object]]) -> None:
-        decided = []
-        for job in batch:
-            try:
-                job.authorizations = job.decide()
-                decided.append(job)
-            except WalletGateError as error:
-                job.fail(error)
-        if not decided:
-            return
-        wanted = [authorization for job in decided for authorization in job.authorizations]
-        signatures = await self._signer.sign(wanted) if wanted else []
-        self._hook("before_commit")
-        with self._store.write(self._now_ms()) as tx:
-            place = 0
-            for job in decided:
-                following = place + len(job.authorizations)
-                job.result.append(job.record(tx, signatures[place:following]))
-                place = following
+        decided: list[Job[object]] = []
+        async with self._store.write(self._now_ms()) as tx:
+            for job in batch:
+                try:
+                    job.authorizations = job.decide()
+                    decided.append(job)
+                except WalletGateError as error:
+                    job.fail(error)
+            if decided:
+                wanted = [authorization for job in decided for authorization in job.authorizations]
+                signatures = await self._signer.sign(wanted) if wanted else []
+                place = 0
+                for job in decided:
+                    following = place + len(job.authorizations)
+                    job.result.append(job.record(tx, signatures[place:following]))
+                    place = following
+                self._hook("before_commit")
+        self._saved()
         self._hook("after_commit")
         for job in decided:
             if job.done is not None:

@@ -29,7 +29,7 @@ from walletgate.server.node import NodeEndpoint
 from walletgate.server.operators import OperatorApi
 from walletgate.server.wire import BODY_SIZE_BYTES_MAX
 from walletgate.signers import SignerProcess
-from walletgate.store import Store
+from walletgate.store import Place, Store, open_store
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,16 +51,18 @@ def clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def start(home: Home, passphrase: str, *, hook: Hook = lambda _point: None) -> Running:
-    """Starts the gate of `home`; its wallets' keystores open with `passphrase`.
+async def start(
+    home: Home, passphrase: str, *, place: Place | None = None, hook: Hook = lambda _point: None
+) -> Running:
+    """Starts the gate of `home`; its wallets' keystores open with `passphrase`. `place` is a store instead of its own.
 
     Raises:
         ConfigError, StoreError, SignerError, AuditError: what is wrong, before anything is served.
     """
     config = home.read_config()
-    store = Store.open(home.store, origin=config.name)
+    store = open_store(place or config.store or home.store_file, origin=config.name)
     async with contextlib.AsyncExitStack() as stack:
-        stack.callback(store.close)
+        stack.push_async_callback(store.close)
         checkpoints = Checkpoints(store, home.read_log_key(), home.checkpoint)
         checkpoints.check_kept()
         signer, seal = await SignerProcess.start()
@@ -153,13 +155,16 @@ def _spawn(stack: contextlib.AsyncExitStack, work: Awaitable[None], broken: asyn
     stack.callback(task.cancel)
 
 
-async def serve(home: Home, passphrase: str, *, ready: Callable[[str], None], hook: Hook = lambda _point: None) -> None:
+async def serve(
+    home: Home, passphrase: str, *, ready: Callable[[str], None], place: Place | None = None,
+    hook: Hook = lambda _point: None,
+) -> None:  # fmt: skip
     """Serves until SIGINT or SIGTERM; `ready` is told the agents' URL.
 
     Raises:
         InvariantViolation: the gate broke one of its own promises and stopped.
     """
-    running = await start(home, passphrase, hook=hook)
+    running = await start(home, passphrase, place=place, hook=hook)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,7 +1,7 @@
 """A gate's home: one directory with everything it needs, readable by its own user only.
 
     walletgate.toml     configuration (this module's format)
-    gate.db             the store
+    gate.db             the store, unless it is a database that several gates share
     wallets/NAME.json   keystores of wallets (Web3 Secret Storage, V3)
     operators/NAME.json keystores of operators who work on this machine
     log.key             the key that signs checkpoints (C2SP note key), 0600
@@ -17,6 +17,7 @@ Configuration is TOML; unknown keys are refused with file and key:
     listen = "127.0.0.1:8550"           # agents; loopback unless you know what you do
     operators = "127.0.0.1:8551"        # operators on TCP too; left out, they have the socket alone
     poll_s = 1                          # how often the chain is asked what became of transactions
+    store = "postgresql://gate@db/wg"   # a store that several gates share; left out, it is gate.db
 
     [chains.base]                       # a name from the built-in table, or any name with an id
     url = "http://127.0.0.1:8545"
@@ -37,9 +38,10 @@ from typing import Any
 from walletgate.audit.entry import is_origin
 from walletgate.audit.note import SigningKey, parse_signing_key
 from walletgate.errors import ConfigError
+from walletgate.store.place import is_url
 from walletgate.types import CHAINS
 
-_KEYS = ("name", "listen", "operators", "poll_s", "chains")
+_KEYS = ("name", "listen", "operators", "poll_s", "store", "chains")
 _CHAIN_KEYS = ("id", "url", "confirmations")
 DEFAULT_LISTEN = "127.0.0.1:8550"
 
@@ -56,13 +58,17 @@ class ChainConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`walletgate.toml`, read. `listen` and `operators` are host and port; no `operators` is the socket alone."""
+    """`walletgate.toml`, read. `listen` and `operators` are host and port; no `operators` is the socket alone.
+
+    `store` is the URL of a database; none is the file of the home.
+    """
 
     name: str
     listen: tuple[str, int]
     operators: tuple[str, int] | None
     chains: tuple[ChainConfig, ...]
     poll_s: float
+    store: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +83,17 @@ class Home:
         return self.root / "walletgate.toml"
 
     @property
-    def store(self) -> Path:
+    def store_file(self) -> Path:
         """gate.db."""
         return self.root / "gate.db"
+
+    def store(self) -> Path | str:
+        """Where the store is: the database of the configuration, or gate.db.
+
+        Raises:
+            ConfigError: `home_missing`, `config_invalid`.
+        """
+        return self.read_config().store or self.store_file
 
     @property
     def log_key(self) -> Path:
@@ -221,7 +235,10 @@ def parse_config(text: str, *, source: str) -> Config:
     read = tuple(_chain(key, value, source) for key, value in chains.items())
     if len({chain.chain_id for chain in read}) != len(read):
         raise _invalid(source, "chains", "two of them have the same id")
-    return Config(name, listen, operators, read, float(poll_s))
+    store = document.get("store")
+    if store is not None and not (isinstance(store, str) and is_url(store)):
+        raise _invalid(source, "store", "must be a postgresql:// URL")
+    return Config(name, listen, operators, read, float(poll_s), store)
 
 
 def _chain(name: str, body: object, source: str) -> ChainConfig:

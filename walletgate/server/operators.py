@@ -128,7 +128,7 @@ class OperatorApi:
         if grant.revoked_ms is None:
             for chain_id in sorted(policy.chain_ids):
                 scope = Scope(grant.id, grant.team, grant.wallet, chain_id)
-                limits += [limit_view(limit) for limit in headroom(policy, scope, used_without(state, (), now_ms))]
+                limits += [limit_view(limit) for limit in headroom(policy, scope, used_without(state, None, now_ms))]
         return {
             "id": grant.id,
             "agent": grant.agent,
@@ -177,7 +177,7 @@ class OperatorApi:
             raise InvalidRequestError("start and stop must be numbers", code="bad_range")
         start, stop = int(bounds[0]), min(int(bounds[1]), int(bounds[0]) + ENTRIES_MAX, 2**62)
         rows = [parse_entry(entry) for _, _, entry in self._gate.store.entries(start, stop)]
-        return {"entries": rows, "checkpoint": self._checkpoints.sign(self._gate.now_ms())}
+        return {"entries": rows, "checkpoint": await self._checkpoints.sign(self._gate.now_ms())}
 
     async def _approve(self, http: web.Request) -> dict[str, Any]:
         body = read_object(await read_body(http))

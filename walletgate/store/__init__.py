@@ -1,18 +1,35 @@
 """State that survives: the ledger, the log, and who may do what."""
 
-from walletgate.store.records import Approval, Freeze, Grant, Operator, PolicyText, Request, Wallet
-from walletgate.store.sqlite import OPEN_STATUSES, Store, Writer, read_only
+from walletgate.store.place import Place
+from walletgate.store.records import (
+    Approval,
+    Freeze,
+    Grant,
+    News,
+    Operator,
+    Outstanding,
+    PolicyText,
+    Request,
+    Wallet,
+)  # fmt: skip
+from walletgate.store.schema import open_store, read_engine, read_store
+from walletgate.store.store import Store
+from walletgate.store.writer import Writer
 
 __all__ = [
-    "OPEN_STATUSES",
     "Approval",
     "Freeze",
     "Grant",
+    "News",
     "Operator",
+    "Outstanding",
+    "Place",
     "PolicyText",
     "Request",
     "Store",
     "Wallet",
     "Writer",
-    "read_only",
+    "open_store",
+    "read_engine",
+    "read_store",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from walletgate.types import Address, Hash32, Status
+from walletgate.audit.merkle import Frontier
+from walletgate.limits import Movement
+from walletgate.types import Address, Asset, Hash32, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `payload`, `decision` and `outcome` are JSON texts; `body_hash` names what the agent sent."""
+    """One request. `payload`, `decision` and `outcome` are JSON texts; `body_hash` names what the agent sent.
+
+    `replaces` is the request whose nonce this one takes; `moving` says that something can still become of it.
+    """
 
     id: str
     grant_id: str
@@ -77,6 +83,8 @@ class Request:
     signature: bytes | None = None
     outcome: str | None = None
     expires_ms: int | None = None
+    replaces: str | None = None
+    moving: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +109,39 @@ class Freeze:
     operator: str
     reason: str
     at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outstanding:
+    """What `spender` may take of `wallet`'s asset since `request` was confirmed; `amount` in base units."""
+
+    wallet: Address
+    asset: Asset
+    spender: Address
+    amount: int
+    request: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a store stands: its log's edge, and its newest commit's number and time.
+
+    `authority` is the number of the last commit that changed who may do what.
+    """
+
+    frontier: Frontier
+    commits: int
+    time_ms: int
+    authority: int
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What other gates have committed since this one looked last."""
+
+    requests: tuple[Request, ...]
+    movements: tuple[Movement, ...]
+    nonces: Mapping[tuple[Address, int], int]
+    authority: bool
+    time_ms: int

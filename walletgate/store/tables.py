@@ -1,17 +1,16 @@
-"""The tables, declared once. Storage only: rows never leave `store`, and nothing here validates.
+"""The tables, declared once, for both engines. Storage only: rows never leave `store`, and nothing here validates.
 
 Amounts are decimal text, because a 64-bit column overflows at ten ether; addresses and hashes are blobs; times
-are Unix milliseconds. All tables are STRICT. Columns end in their unit.
+are Unix milliseconds. In SQLite all tables are STRICT. Columns end in their unit. `change` is the number of the
+commit that wrote a row last: where several gates share a store, each reads from there what the others did.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sqlalchemy import Column, Index, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text, text
 from sqlmodel import Field, SQLModel
-
-SCHEMA_VERSION = 1
 
 
 class Row(SQLModel):
@@ -19,6 +18,8 @@ class Row(SQLModel):
 
     __table__: ClassVar[Table]
     __table_args__: ClassVar[Any] = {"sqlite_strict": True}
+    rights: ClassVar[str] = "SELECT, INSERT"
+    """What the role of a gate may do with it in PostgreSQL."""
 
 
 def _blob(*, key: bool = False, unique: bool = False, null: bool = False) -> Any:
@@ -29,8 +30,14 @@ def _text(*, key: bool = False, null: bool = False) -> Any:
     return Field(default=None, sa_column=Column(Text, primary_key=key, nullable=null))
 
 
+def _int(*, key: bool = False, null: bool = False, start: str | None = None) -> Any:
+    kind = BigInteger().with_variant(Integer, "sqlite")
+    column = Column(kind, primary_key=key, nullable=null, autoincrement=False, server_default=start)
+    return Field(default=None, sa_column=column)
+
+
 class MetaRow(Row, table=True):
-    """Facts about the database itself: schema version, log origin."""
+    """Facts about the database itself: the log's origin."""
 
     __tablename__ = "meta"
     key: str = _text(key=True)
@@ -44,17 +51,18 @@ class WalletRow(Row, table=True):
     name: str = _text(key=True)
     address: bytes = _blob(unique=True)
     keystore: str = _text()
-    added_ms: int
+    added_ms: int = _int()
 
 
 class OperatorRow(Row, table=True):
     """A person with a key of their own."""
 
     __tablename__ = "operator"
+    rights: ClassVar[str] = "SELECT, INSERT, UPDATE"
     name: str = _text(key=True)
     address: bytes = _blob(unique=True)
-    added_ms: int
-    removed_ms: int | None = None
+    added_ms: int = _int()
+    removed_ms: int | None = _int(null=True)
 
 
 class PolicyRow(Row, table=True):
@@ -64,32 +72,38 @@ class PolicyRow(Row, table=True):
     hash: bytes = _blob(key=True)
     name: str = _text()
     text: str = _text()
-    added_ms: int
+    added_ms: int = _int()
 
 
 class GrantRow(Row, table=True):
     """One agent's authority over one wallet under one policy; the token is stored as its SHA-256."""
 
     __tablename__ = "grant"
+    rights: ClassVar[str] = "SELECT, INSERT, UPDATE"
     id: str = _text(key=True)
     agent: str = _text()
     team: str | None = _text(null=True)
     wallet: bytes = _blob()
     policy: bytes = _blob()
     token_hash: bytes = _blob(unique=True)
-    created_ms: int
-    expires_ms: int | None = None
-    revoked_ms: int | None = None
+    created_ms: int = _int()
+    expires_ms: int | None = _int(null=True)
+    revoked_ms: int | None = _int(null=True)
 
 
 class RequestRow(Row, table=True):
-    """One request, from its decision to its end. `payload` and `decision` are JSON."""
+    """One request, from its decision to its end. `payload` and `decision` are JSON.
+
+    `moving` is 1 while something can still become of it: time, an operator, the chain or a reorganisation.
+    """
 
     __tablename__ = "request"
+    rights: ClassVar[str] = "SELECT, INSERT, UPDATE"
     __table_args__: ClassVar[Any] = (
         Index("request_by_client", "grant_id", "client_id", unique=True),
-        Index("request_by_status", "status"),
         Index("request_by_hash", "tx_hash"),
+        Index("request_moving", "moving", sqlite_where=text("moving = 1"), postgresql_where=text("moving = 1")),
+        Index("request_by_time", "created_ms"),
         {"sqlite_strict": True},
     )
     id: str = _text(key=True)
@@ -104,33 +118,40 @@ class RequestRow(Row, table=True):
     policy: bytes = _blob()
     digest: bytes = _blob()
     wallet: bytes = _blob()
-    chain_id: int
-    nonce: int | None = None
+    chain_id: int = _int()
+    nonce: int | None = _int(null=True)
     raw: bytes | None = _blob(null=True)
     tx_hash: bytes | None = _blob(null=True)
     signature: bytes | None = _blob(null=True)
     outcome: str | None = _text(null=True)
-    created_ms: int
-    updated_ms: int
-    expires_ms: int | None = None
+    created_ms: int = _int()
+    updated_ms: int = _int()
+    expires_ms: int | None = _int(null=True)
+    replaces: str | None = _text(null=True)
+    moving: int = _int(start="0")
+    change: int = _int(start="0")
 
 
 class MovementRow(Row, table=True):
-    """One booked amount (`limits.Movement`)."""
+    """One booked amount (`limits.Movement`): what was `reserved`, and the `amount` that counts."""
 
     __tablename__ = "movement"
+    rights: ClassVar[str] = "SELECT, INSERT, UPDATE"
     __table_args__: ClassVar[Any] = (
         Index("movement_by_request", "request"),
-        Index("movement_by_bucket", "measure", "chain_id", "asset", "grant_id"),
+        Index("movement_by_time", "measure", "chain_id", "asset", "at_ms"),
+        Index(
+            "movement_open", "id", sqlite_where=text("state = 'pending'"), postgresql_where=text("state = 'pending'")
+        ),
         {"sqlite_strict": True},
     )
-    id: int = Field(primary_key=True)
+    id: int = _int(key=True)
     request: str = _text()
     grant_id: str = _text()
     team: str | None = _text(null=True)
     wallet: bytes = _blob()
     measure: str = _text()
-    chain_id: int | None = None
+    chain_id: int | None = _int(null=True)
     asset: bytes | None = _blob(null=True)
     recipient: bytes | None = _blob(null=True)
     contract: bytes | None = _blob(null=True)
@@ -138,16 +159,18 @@ class MovementRow(Row, table=True):
     amount: str = _text()
     reserved: str = _text()
     state: str = _text()
-    at_ms: int
+    at_ms: int = _int()
+    change: int = _int(start="0")
 
 
 class NonceRow(Row, table=True):
     """The next nonce of a wallet on a chain."""
 
     __tablename__ = "nonce"
+    rights: ClassVar[str] = "SELECT, INSERT, UPDATE"
     wallet: bytes = _blob(key=True)
-    chain_id: int = Field(primary_key=True)
-    next: int
+    chain_id: int = _int(key=True)
+    next: int = _int()
 
 
 class ApprovalRow(Row, table=True):
@@ -156,22 +179,23 @@ class ApprovalRow(Row, table=True):
     __tablename__ = "approval"
     request: str = _text(key=True)
     operator: str = _text(key=True)
-    approved: int
+    approved: int = _int()
     policy: bytes = _blob()
     signature: bytes = _blob()
     reason: str = _text()
-    expires_ms: int
-    at_ms: int
+    expires_ms: int = _int()
+    at_ms: int = _int()
 
 
 class FreezeRow(Row, table=True):
     """A freeze in force: scope is `all`, `wallet:NAME` or `grant:ID`."""
 
     __tablename__ = "freeze"
+    rights: ClassVar[str] = "SELECT, INSERT, UPDATE, DELETE"
     scope: str = _text(key=True)
     operator: str = _text()
     reason: str = _text()
-    at_ms: int
+    at_ms: int = _int()
 
 
 class CommandRow(Row, table=True):
@@ -180,46 +204,68 @@ class CommandRow(Row, table=True):
     __tablename__ = "command"
     nonce: bytes = _blob(key=True)
     operator: str = _text()
-    expires_ms: int
+    expires_ms: int = _int()
 
 
 class AuditRow(Row, table=True):
     """One entry of the log: the canonical bytes that were hashed, and their leaf hash."""
 
     __tablename__ = "audit"
-    seq: int = Field(primary_key=True)
+    seq: int = _int(key=True)
     leaf: bytes = _blob()
     entry: bytes = _blob()
 
 
 class LogHeadRow(Row, table=True):
-    """The tree's size and right edge (concatenated 32-byte hashes)."""
+    """The tree's size and right edge (concatenated 32-byte hashes), and where the ledger as a whole stands.
+
+    `commits` counts transactions, `time_ms` is the newest one's clock, `authority` the number of the last one that
+    changed who may do what. Whoever writes holds this row.
+    """
 
     __tablename__ = "log_head"
-    id: int = Field(primary_key=True)
-    size: int
+    rights: ClassVar[str] = "SELECT, INSERT, UPDATE"
+    id: int = _int(key=True)
+    size: int = _int()
     frontier: bytes = _blob()
+    commits: int = _int(start="0")
+    time_ms: int = _int(start="0")
+    authority: int = _int(start="0")
+
+
+class AllowanceRow(Row, table=True):
+    """What a spender may still take of a wallet's asset by an allowance that a request of ours gave."""
+
+    __tablename__ = "allowance"
+    rights: ClassVar[str] = "SELECT, INSERT, UPDATE"
+    wallet: bytes = _blob(key=True)
+    chain_id: int = _int(key=True)
+    asset: bytes = _blob(key=True)
+    spender: bytes = _blob(key=True)
+    amount: str = _text()
+    request: str = _text()
+    at_ms: int = _int()
+
+
+class LeaseRow(Row, table=True):
+    """Which of several gates does the work that one must do, and until when if it says nothing more."""
+
+    __tablename__ = "lease"
+    rights: ClassVar[str] = "SELECT, INSERT, UPDATE"
+    name: str = _text(key=True)
+    holder: str = _text()
+    until_ms: int = _int()
 
 
 class CheckpointRow(Row, table=True):
     """Signed notes over the log's head."""
 
     __tablename__ = "checkpoint"
-    size: int = Field(primary_key=True)
+    size: int = _int(key=True)
     note: str = _text()
 
 
 TABLES: tuple[type[Row], ...] = (
     MetaRow, WalletRow, OperatorRow, PolicyRow, GrantRow, RequestRow, MovementRow, NonceRow, ApprovalRow, FreezeRow,
-    CommandRow, AuditRow, LogHeadRow, CheckpointRow,
+    CommandRow, AuditRow, LogHeadRow, CheckpointRow, AllowanceRow, LeaseRow,
 )  # fmt: skip
-
-_STOP = "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
-_NEXT = "(SELECT COALESCE(MAX(seq) + 1, 0) FROM audit)"
-
-FENCE = (
-    f"CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit {_STOP}",
-    f"CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit {_STOP}",
-    f"CREATE TRIGGER audit_next_only BEFORE INSERT ON audit WHEN NEW.seq <> {_NEXT} {_STOP}",
-)
-"""A fence, not a proof: it stops this program's own mistakes. REPLACE fires no delete trigger, hence the third."""
