@@ -1,6 +1,7 @@
 """The whole gate under Hypothesis: agents, operators, time, a chain that misbehaves, and death between any two effects.
 
-After every step the promises are checked from outside: by what the chain got and mined, by the log, and by the store.
+The same machine runs on both engines. After every step the promises are checked from outside: by what the chain got
+and mined, by the log, and by the store.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.factories import ACME, ALICE, BOB, ORIGIN, Bench, Clock, make_gate, payment
-from tests.fakes import FakeChain
+from tests.fakes import GWEI, FakeChain
+from tests.postgres import new_database
 from walletgate.audit.verify import verify_entries
 from walletgate.encoding import keccak256, to_hex
 from walletgate.errors import WalletGateError
+from walletgate.gate import Settings
 from walletgate.types import Status
 
 LIMIT = 100 * 10**6
 DAY_MS = 24 * 3600 * 1000
+SETTINGS = Settings(confirmations_default=2, finality={31337: 6})
 POINTS = ["before_commit", "after_commit", "before_broadcast", "after_broadcast"]
 AMOUNTS = st.sampled_from([1, 7, 19, 20, 20.000001, 33, 50, 51])
 
@@ -36,8 +40,12 @@ class Killed(BaseException):
 class GateMachine(RuleBasedStateMachine):
     """One gate's life. Requests get ids from a small set, so that retries with the same id happen a lot."""
 
+    def place(self) -> str | None:
+        return None
+
     def __init__(self) -> None:
         super().__init__()
+        self.database = self.place()
         self.folder = tempfile.TemporaryDirectory()
         self.loop = asyncio.new_event_loop()
         self.clock = Clock()
@@ -64,7 +72,10 @@ class GateMachine(RuleBasedStateMachine):
 
     async def _open(self) -> None:
         self.stack = AsyncExitStack()
-        gate = make_gate(Path(self.folder.name), chain=self.chain, clock=self.clock, hook=self.hook)
+        gate = make_gate(
+            Path(self.folder.name), chain=self.chain, clock=self.clock, hook=self.hook, settings=SETTINGS,
+            place=self.database,
+        )  # fmt: skip
         self.bench = await self.stack.enter_async_context(gate)
 
     async def _close(self) -> None:
@@ -113,6 +124,19 @@ class GateMachine(RuleBasedStateMachine):
             await asyncio.gather(*(self.bench.pay(a) for a in amounts), return_exceptions=True)
 
         self.run(self._live(all_of_them()))
+
+    @precondition(lambda self: any(r.nonce is not None for r in self.bench.gate.state.requests.values()))
+    @rule(amount=AMOUNTS, gwei=st.sampled_from([2, 3, 5]), data=st.data())
+    def replace(self, amount: float, gwei: int, data: st.DataObject) -> None:
+        """The agent pays something else with a nonce that one of its transactions has taken already."""
+        nonces = sorted({r.nonce for r in self.bench.gate.state.requests.values() if r.nonce is not None})
+        nonce = data.draw(st.sampled_from(nonces))
+        fees = {"maxFeePerGas": hex(gwei * GWEI), "maxPriorityFeePerGas": hex(gwei * GWEI)}
+        self.run(self._live(self.bench.ask({"payload": payment(amount, nonce=hex(nonce), **fees)})))
+
+    @rule(depth=st.integers(1, 4))
+    def reorganise(self, depth: int) -> None:
+        self.chain.reorganise(min(depth, self.chain.head - 100))
 
     @rule(secret=st.sampled_from([ALICE, BOB]), approve=st.booleans())
     def decide(self, secret: bytes, approve: bool) -> None:
@@ -169,8 +193,14 @@ class GateMachine(RuleBasedStateMachine):
             if body["kind"] == "transaction_signed":
                 logged.add(body["tx"])
         assert {to_hex(keccak256(raw)) for raw in self.chain.received} <= logged
-        nonces = [s.nonce for s in self.chain.sent.values()]
-        assert len(nonces) == len(set(nonces))
+        assert len({s.nonce for s in self.chain.sent.values() if s.block}) == len(
+            [s for s in self.chain.sent.values() if s.block]
+        )
+
+    @invariant()
+    def nonces_have_no_gaps(self) -> None:
+        taken = {r.nonce for r in self.bench.store.recent_requests(limit=1000) if r.nonce is not None}
+        assert taken == set(range(len(taken)))
 
     @invariant()
     def an_id_is_signed_at_most_once_and_never_changes(self) -> None:
@@ -196,6 +226,17 @@ def _amount(raw: bytes) -> int:
     return int.from_bytes(raw[place + 20 : place + 52], "big")
 
 
+class SharedGateMachine(GateMachine):
+    """The same life on PostgreSQL."""
+
+    def place(self) -> str | None:
+        return new_database().gate
+
+
+TestSharedGateMachine = SharedGateMachine.TestCase
+TestSharedGateMachine.settings = settings(
+    max_examples=12, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
 TestGateMachine = GateMachine.TestCase
 TestGateMachine.settings = settings(
     max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
