@@ -32,10 +32,11 @@ from tests.fakes import FakeChain
 from walletgate.audit.merkle import EMPTY, append, frontier_root, leaf_hash
 from walletgate.audit.verify import verify_entries
 from walletgate.effects import DecodeContext, decode
+from walletgate.effects.abi import parse_signature
 from walletgate.encoding import checksum_address
 from walletgate.policy import Case, Facts, judge, load
 from walletgate.server.node import NodeEndpoint
-from walletgate.types import Transaction, TransactionType
+from walletgate.types import Address, Decision, Outcome, Transaction, TransactionType
 
 ROUNDS = 5
 
@@ -87,10 +88,10 @@ to = ["acme"]
 """
 
 
-def microseconds(work: Callable[[], object], times: int) -> float:
+def microseconds(work: Callable[[], object], times: int, *, rounds: int = ROUNDS) -> float:
     """Best of some rounds, because everything that disturbs only adds."""
     best = float("inf")
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         started = time.perf_counter()
         for _ in range(times):
             work()
@@ -133,6 +134,38 @@ def judge_cost() -> float:
         return judge(policy, case, lambda _bucket, _window: 0)
 
     return microseconds(work, 2000)
+
+
+ROUTER = Address(b"\x68" * 20)
+WETH = Address(b"\x42" * 20)
+SWAP = parse_signature("exactInputSingle((address,address,uint24,address,uint256,uint256,uint160))")
+MULTICALL = parse_signature("multicall(uint256,bytes[])")
+
+
+def multicall_cost(calls: int) -> float:
+    """Microseconds for a multicall of so many swaps, under the same rules and one that permits it."""
+    text = f"""{policy_of(20)}
+[[permit]]
+name = "swap"
+call = "{checksum_address(ROUTER)}"
+function = ["{MULTICALL.signature}", "{SWAP.signature}"]
+spend = "USDC"
+[swap]
+max_deadline = "1h"
+"""
+    policy = load(text, source="bench")
+    context = DecodeContext(chain_id=31337, wallet=WALLET, now=1_767_225_600, functions=policy.functions)
+    swaps = tuple(SWAP.encode((USDC, WETH, 500, WALLET, 1000 + n, 900, 0)) for n in range(calls))
+    data = MULTICALL.encode(1_767_225_900, swaps)
+    tx = Transaction(TransactionType.FEE_MARKET, 31337, WALLET, ROUTER, 0, data, 60_000, 10**9, 10**8)
+
+    def work() -> Decision:
+        case = Case("g", "a", WALLET, 31337, 1_767_225_600_000, "eth_sendTransaction", decode(tx, context))
+        return judge(policy, case, lambda _bucket, _window: 0)
+
+    if work().outcome is not Outcome.ALLOW:
+        raise RuntimeError(str(work().reasons))
+    return microseconds(work, max(1, 400 // calls), rounds=20)
 
 
 async def in_process(folder: Path, clients: int, each: int) -> tuple[list[float], float]:
@@ -255,6 +288,15 @@ def main() -> None:
         table.add_row(
             "decode + judge, ERC-20, 20 rules", f"{cost:.1f} µs", "≤ 50 µs", f"sign {sign:.0f} µs", f"{cost / sign:.2f}"
         )
+        for calls in (1, 5, 20, 80):
+            cost = multicall_cost(calls)
+            table.add_row(
+                f"decode + judge, multicall of {calls} swaps",
+                f"{cost:.0f} µs, {cost / calls:.1f} a call",
+                "≤ 500 µs" if calls == 20 else "",
+                f"sign {sign:.0f} µs",
+                f"{cost / sign:.2f}",
+            )
         alone, _ = uvloop.run(in_process(place("alone"), 1, 1500))
         p50 = percentile(alone, 0.5) * 1e6
         table.add_row(

@@ -40,6 +40,10 @@ class Asset:
     chain_id: int
     address: Address
 
+    def __hash__(self) -> int:
+        """By the address alone, whose hash Python keeps: assets are looked up many times in each request."""
+        return hash(self.address)
+
     @property
     def is_native(self) -> bool:
         """Whether this is the chain's own coin."""

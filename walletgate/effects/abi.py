@@ -18,14 +18,15 @@ Decoders are compiled once for each function because this is on the path of ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from struct import Struct
+from typing import Any, Final, NamedTuple
 
 from walletgate.effects.signature import ARRAY_LENGTH_MAX, AbiType, parse
 from walletgate.encoding import keccak256
-from walletgate.types import AbiValue
+from walletgate.types import UINT256_MAX, AbiValue
 
 CALLDATA_BYTES_MAX: Final = 128 * 1024
 
@@ -189,16 +190,69 @@ def _reader(abi_type: AbiType) -> Reader:
         return _sequence_reader(abi_type.components)
     if kind == "array" and abi_type.item is not None:
         return _array_reader(abi_type.item, abi_type.length)
-    return _WORDS[kind](abi_type.size) if kind in _WORDS else (_read_bytes if kind == "bytes" else _read_string)
+    if kind in _WORDS:
+        return _word_reader(abi_type)
+    return _read_bytes if kind == "bytes" else _read_string
 
 
 def _sequence_reader(types: tuple[AbiType, ...]) -> Reader:
     """Reads a tuple: head, then tails in order. Offsets count from where the tuple begins."""
+    if any(t.head_bytes != 32 or t.kind in ("tuple", "array") for t in types if not t.dynamic):
+        return _nested_reader(types)
+    head = _head_reader(types)
+    tails = tuple((index, _reader(t)) for index, t in enumerate(types) if t.dynamic)
+    if not tails:
+        return head
+
+    def read(data: bytes, start: int) -> tuple[Any, int]:
+        heads, tail = head(data, start)
+        values = list(heads)
+        for index, reader in tails:
+            if values[index] != tail - start:
+                raise AbiError("offset is not the canonical one")
+            values[index], tail = reader(data, tail)
+        return tuple(values), tail
+
+    return read
+
+
+def _head_reader(types: Sequence[AbiType]) -> Reader:
+    """Reads one word for each type, the offset where it is dynamic, because most calls are little else.
+
+    All words are cut at once, and one mask says of all of them together which bits must be zero.
+    """
+    words = [_WORDS["offset" if t.dynamic else t.kind](t.size) for t in types]
+    layout = Struct("".join(word.layout for word in words))
+    converters = [word.convert for word in words]
+    forbidden = int.from_bytes(b"".join(word.forbidden.to_bytes(32, "big") for word in words), "big")
+    size = layout.size
+
+    def read(data: bytes, at: int) -> tuple[Any, int]:
+        end = at + size
+        if len(data) < end:
+            raise AbiError("calldata ends inside the arguments")
+        if int.from_bytes(data[at:end], "big") & forbidden:
+            raise AbiError("a word has dirty bits, which are no part of its value")
+        cut = zip(layout.unpack_from(data, at), converters, strict=True)
+        return tuple([raw if convert is None else convert(raw) for raw, convert in cut]), end
+
+    return read
+
+
+def _word_reader(abi_type: AbiType) -> Reader:
+    head = _head_reader((abi_type,))
+
+    def read(data: bytes, at: int) -> tuple[Any, int]:
+        (value,), end = head(data, at)
+        return value, end
+
+    return read
+
+
+def _nested_reader(types: tuple[AbiType, ...]) -> Reader:
+    """Reads a tuple with tuples or arrays in its head."""
     head = sum(t.head_bytes for t in types)
     fields = tuple((_reader(t), t.dynamic) for t in types)
-    if not any(t.dynamic for t in types):
-        readers = tuple(reader for reader, _ in fields)
-        return _static_reader(readers, head)
 
     def read(data: bytes, start: int) -> tuple[Any, int]:
         at, tail = start, start + head
@@ -219,27 +273,17 @@ def _sequence_reader(types: tuple[AbiType, ...]) -> Reader:
     return read
 
 
-def _static_reader(readers: tuple[Reader, ...], head: int) -> Reader:
-    def read(data: bytes, at: int) -> tuple[Any, int]:
-        if len(data) < at + head:
-            raise AbiError("calldata ends inside the arguments")
-        values = []
-        for reader in readers:
-            value, at = reader(data, at)
-            values.append(value)
-        return tuple(values), at
-
-    return read
-
-
 def _array_reader(item: AbiType, length: int | None) -> Reader:
     reader, dynamic, head = _reader(item), item.dynamic, item.head_bytes
 
     def read(data: bytes, at: int) -> tuple[Any, int]:
         count = length
         if count is None:
-            count = int.from_bytes(_word(data, at), "big")
-            at += 32
+            begin = at + 32
+            if begin > len(data):
+                raise AbiError("calldata ends inside the arguments")
+            count = int.from_bytes(data[at:begin], "big")
+            at = begin
         if count > ARRAY_LENGTH_MAX or count * head > len(data) - at:
             raise AbiError("array is longer than its data")
         start, tail = at, at + count * head
@@ -258,23 +302,15 @@ def _array_reader(item: AbiType, length: int | None) -> Reader:
     return read
 
 
-def _word(data: bytes, at: int) -> bytes:
-    word = data[at : at + 32]
-    if len(word) != 32:
-        raise AbiError("calldata ends inside the arguments")
-    return word
-
-
 def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
-    size = int.from_bytes(_word(data, at), "big")
     begin = at + 32
-    if size > len(data) - begin:
-        raise AbiError("bytes are longer than their data")
+    size = int.from_bytes(data[at:begin], "big")
     end = begin + size
     padded = end + (-size % 32)
-    padding = data[end:padded]
-    if len(padding) != padded - end or padding.strip(b"\0"):
-        raise AbiError("padding is missing or not zero")
+    if padded > len(data):
+        raise AbiError("bytes or their padding are longer than their data")
+    if data[end:padded].strip(b"\0"):
+        raise AbiError("padding is not zero")
     return data[begin:end], padded
 
 
@@ -286,69 +322,56 @@ def _read_string(data: bytes, at: int) -> tuple[str, int]:
         raise AbiError("string is not UTF-8") from error
 
 
-def _address_reader(_size: int) -> Reader:
-    zeros = bytes(12)
-
-    def read(data: bytes, at: int) -> tuple[bytes, int]:
-        if data[at : at + 12] != zeros:
-            raise AbiError("address has dirty upper bytes")
-        end = at + 32
-        return data[at + 12 : end], end
-
-    return read
+# --- words -----------------------------------------------------------------------------------------
 
 
-def _bool_reader(_size: int) -> Reader:
-    def read(data: bytes, at: int) -> tuple[bool, int]:
-        number = int.from_bytes(data[at : at + 32], "big")
-        if number > 1:
-            raise AbiError("boolean is neither 0 nor 1")
-        return number == 1, at + 32
+class _Word(NamedTuple):
+    """How one word is read: which of its bytes are the value, which bits are forbidden, and what to make of it.
 
-    return read
+    `layout` is in the language of `struct`; `convert` None keeps the bytes.
+    """
 
-
-def _uint_reader(bits: int) -> Reader:
-    limit = 1 << bits
-
-    def read(data: bytes, at: int) -> tuple[int, int]:
-        end = at + 32
-        number = int.from_bytes(data[at:end], "big")
-        if number >= limit:
-            raise AbiError(f"uint{bits} has dirty upper bits")
-        return number, end
-
-    return read
+    layout: str
+    forbidden: int
+    convert: Callable[[bytes], Any] | None
 
 
-def _int_reader(bits: int) -> Reader:
+def _address(_size: int) -> _Word:
+    return _Word("12x20s", UINT256_MAX - (1 << 160) + 1, None)
+
+
+def _fixed(size: int) -> _Word:
+    padding = 32 - size
+    return _Word(f"{size}s{padding}x", (1 << 8 * padding) - 1, None)
+
+
+def _uint(bits: int) -> _Word:
+    """Big-endian, as `int.from_bytes` reads without being told."""
+    return _Word("32s", UINT256_MAX - (1 << bits) + 1, int.from_bytes)
+
+
+def _bool(_size: int) -> _Word:
+    return _Word("32s", UINT256_MAX - 1, lambda word: word[31] == 1)
+
+
+def _int(bits: int) -> _Word:
     limit = 1 << (bits - 1)
 
-    def read(data: bytes, at: int) -> tuple[int, int]:
-        number = int.from_bytes(data[at : at + 32], "big", signed=True)
+    def convert(word: bytes) -> int:
+        number = int.from_bytes(word, "big", signed=True)
         if not -limit <= number < limit:
             raise AbiError(f"int{bits} has dirty upper bits")
-        return number, at + 32
+        return number
 
-    return read
-
-
-def _fixed_reader(size: int) -> Reader:
-    padding = bytes(32 - size)
-
-    def read(data: bytes, at: int) -> tuple[bytes, int]:
-        end = at + 32
-        if data[at + size : end] != padding:
-            raise AbiError(f"bytes{size} has dirty padding")
-        return data[at : at + size], end
-
-    return read
+    return _Word("32s", 0, convert)
 
 
-_WORDS: Final = {
-    "address": _address_reader,
-    "bool": _bool_reader,
-    "uint": _uint_reader,
-    "int": _int_reader,
-    "fixed": _fixed_reader,
+_WORDS: Final[Mapping[str, Callable[[int], _Word]]] = {
+    "address": _address,
+    "bool": _bool,
+    "uint": _uint,
+    "int": _int,
+    "fixed": _fixed,
+    "offset": lambda _size: _uint(256),
 }
+"""By kind of type: how one of so many bits or bytes is read."""

@@ -216,11 +216,12 @@ def join(path: str, step: str) -> str:
 class Registry:
     """The rules by selector. A rule pinned to the called address comes before one for every address."""
 
-    __slots__ = ("_anywhere", "_pinned")
+    __slots__ = ("_anywhere", "_pinned", "_places")
 
     def __init__(self, rules: Iterable[CallRule]) -> None:
         self._anywhere: dict[bytes, CallRule] = {}
         self._pinned: dict[tuple[bytes, Address], CallRule] = {}
+        self._places: set[Address] = set()
         for each in rules:
             selector = each.function.selector
             if each.at is None:
@@ -229,10 +230,12 @@ class Registry:
                 self._anywhere[selector] = each
             for contract in each.at or ():
                 self._pinned[selector, contract] = each
+                self._places.add(contract)
 
     def find(self, selector: bytes, to: Address) -> CallRule | None:
         """The rule for calling `selector` on `to`, if any."""
-        return self._pinned.get((selector, to)) or self._anywhere.get(selector)
+        pinned = self._pinned.get((selector, to)) if to in self._places else None
+        return pinned or self._anywhere.get(selector)
 
     def rules(self) -> Iterator[CallRule]:
         """Every rule, for listing and for tests."""
@@ -253,28 +256,26 @@ class Walk:
 
     def call(self, site: Site) -> Iterable[Effect]:
         """Effects of one call, in order of execution."""
-        refusal = self._refusal(site)
-        if refusal is not None:
-            return (refusal,)
+        data, size = site.data, len(site.data)
+        self._calls_left -= 1
+        self._bytes_left -= size
+        if size > CALLDATA_BYTES_MAX or self._bytes_left < 0 or site.depth > DEPTH_MAX or self._calls_left < 0:
+            return (self._refusal(site),)
         if site.delegate:
             return self._delegated(site)
-        if site.to == CREATE2_FACTORY and site.data:
-            return self._create(site)
-        if not site.data:
+        if not data:
             return self._send(site)
-        found = self.registry.find(site.data[:4], site.to)
+        if site.to == CREATE2_FACTORY:
+            return self._create(site)
+        found = self.registry.find(data[:4], site.to)
         return self._named(site) if found is None else self._known(site, found)
 
-    def _refusal(self, site: Site) -> Opaque | None:
-        self._calls_left -= 1
-        self._bytes_left -= len(site.data)
-        if len(site.data) > CALLDATA_BYTES_MAX or self._bytes_left < 0:
-            return Opaque("calldata_too_large", f"{len(site.data)} bytes of calldata", site.to, site.path)
+    def _refusal(self, site: Site) -> Opaque:
         if site.depth > DEPTH_MAX:
             return Opaque("too_deep", f"calls nested more than {DEPTH_MAX} deep", site.to, site.path)
         if self._calls_left < 0:
             return Opaque("too_many_calls", f"more than {CALLS_MAX} calls", site.to, site.path)
-        return None
+        return Opaque("calldata_too_large", f"{len(site.data)} bytes of calldata", site.to, site.path)
 
     def _known(self, site: Site, found: CallRule) -> Iterable[Effect]:
         function = found.function

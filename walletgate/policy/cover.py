@@ -14,6 +14,7 @@ and `max` alone bounds what is at stake at any one time. `bound` reports such ex
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Final, TypeVar
 
 from walletgate.encoding import printable
@@ -130,11 +131,11 @@ def cover_call(state: Judging, effect: Call) -> Verdict:
     calls, chain_id, to = state.policy.index.calls, effect.chain_id, effect.to
     found: Rule | None = None
     denial: Reason | None = None
-    for rule in (*calls.get((chain_id, to, effect.selector), ()), *calls.get((chain_id, to, None), ())):
+    for rule in chain(calls.get((chain_id, to, effect.selector), ()), calls.get((chain_id, to, None), ())):
         refusal = _call_refusal(state, effect, rule)
         if refusal is None:
             found = found or rule
-            state.grants.setdefault(effect.path, []).append(rule)
+            state.grant(effect.path, rule)
         else:
             denial = denial or refusal
     if found is not None:
@@ -145,16 +146,16 @@ def cover_call(state: Judging, effect: Call) -> Verdict:
 
 def _call_refusal(state: Judging, effect: Call, rule: Rule) -> Reason | None:
     match, path = rule.match, effect.path
-    target = address_name(state.policy, effect.to)
     if not isinstance(match, CallMatch):
         raise InvariantViolation("the index of calls holds another rule")
     function = match.functions.get(effect.selector) if match.functions is not None else None
     where = function.where if function is not None else None
     if where is not None and not holds(where, effect.args, state.own, chain_id=effect.chain_id):
+        target = address_name(state.policy, effect.to)
         text = f"the arguments of {printable(effect.signature)} on {target} are not those that are permitted"
         return Reason("argument_not_permitted", text, rule.name, path=path)
     if effect.delegate and not match.delegatecall:
-        text = f"runs {target}'s code with the wallet's own powers"
+        text = f"runs {address_name(state.policy, effect.to)}'s code with the wallet's own powers"
         return Reason("delegatecall_not_permitted", text, rule.name, path=path)
     return None if state.is_active(rule) else asleep(rule, path)
 
@@ -287,7 +288,7 @@ def cover_signature(state: Judging, effect: TypedSignature) -> Verdict:
         denial = _signature_refusal(state, effect, rule, match)
         if denial is None:
             found = found or rule
-            state.grants.setdefault(effect.path, []).append(rule)
+            state.grant(effect.path, rule)
     if found is not None:
         return found
     target = address_name(policy, effect.contract)

@@ -26,8 +26,10 @@ are `permitted` and `needs_approval`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Final, assert_never, get_args
+from operator import attrgetter
+from typing import Any, Final
 
 from walletgate.policy.case import Case, Used
 from walletgate.policy.cover import (
@@ -81,7 +83,6 @@ from walletgate.types import (
     TypedSignature,
 )
 
-_EFFECTS: Final = frozenset(get_args(Effect))
 _INSIDE: Final = frozenset({Receive, Redirect, FeeShare, Delegation})
 """Effects that are judged after the calls and signatures they may be part of."""
 
@@ -137,11 +138,11 @@ def _cover_all(state: Judging) -> None:
     primary = False
     for effect in state.case.effects:
         kind = type(effect)
-        if kind not in _EFFECTS:
+        if kind not in _COVERED_BY:
             state.denials.append(Reason("unknown_effect", "an effect that this judge does not know"))
             continue
         primary = primary or kind not in _SUBORDINATE
-        if kind in _INSIDE or (isinstance(effect, Transfer) and effect.via is not None):
+        if kind in _INSIDE or (kind is Transfer and isinstance(effect, Transfer) and effect.via is not None):
             later.append(effect)
         else:
             _cover_one(state, effect)
@@ -152,8 +153,7 @@ def _cover_all(state: Judging) -> None:
 
 
 def _cover_one(state: Judging, effect: Effect) -> None:
-    wrong = _mismatch(state, effect)
-    verdict = wrong if wrong is not None else _cover(state, effect)
+    verdict = _mismatch(state, effect) or _COVERED_BY[type(effect)](state, effect)
     if verdict is None:
         return
     if isinstance(verdict, Reason):
@@ -171,80 +171,33 @@ def _permitted(rule: str, path: str) -> Reason:
 
 def _mismatch(state: Judging, effect: Effect) -> Reason | None:
     """Another chain than the request's, or an amount that is none."""
-    chain_id, amount = state.case.chain_id, 0
-    match effect:
-        case Transfer() | Allowance():
-            there, amount = effect.asset.chain_id, effect.amount
-        case Fee():
-            there, amount = effect.chain_id, effect.amount
-        case NftTransfer() | NftApproval():
-            there = effect.collection.chain_id
-        case OperatorApproval() | AdminChange():
-            there = effect.contract.chain_id
-        case Call() | TypedSignature() | Login():
-            there = effect.chain_id
-        case Deployment():
-            there, amount = effect.chain_id, effect.value
-        case Delegation():
-            there = effect.chain_id or chain_id
-        case _:
-            return None
-    if there != chain_id:
-        return Reason("chain_mismatch", f"acts on {chain_name(there)}, not {chain_name(chain_id)}", path=effect.path)
+    kind, chain_id = type(effect), state.case.chain_id
+    if kind in _CHAIN_OF:
+        there = _CHAIN_OF[kind](effect)
+        if there != chain_id and not (there == 0 and kind is Delegation):
+            text = f"acts on {chain_name(there)}, not {chain_name(chain_id)}"
+            return Reason("chain_mismatch", text, path=effect.path)
+    amount = _AMOUNT_OF[kind](effect) if kind in _AMOUNT_OF else 0
     if not 0 <= amount <= UINT256_MAX:
         return Reason("invalid_amount", "an amount outside uint256", None, amount, UINT256_MAX, path=effect.path)
     return None
 
 
-def _cover(  # noqa: C901, PLR0911, PLR0912 - one arm for each kind of effect
-    state: Judging, effect: Effect
-) -> Verdict | None:
-    """The rule that covers the effect or the reason why none does; None where limits alone judge it."""
-    match effect:
-        case Transfer():
-            _book(state, effect)
-            return cover_payment(state, effect) if effect.via is None else cover_spend(state, effect)
-        case Fee():
-            _book_fee(state, effect)
-            return None
-        case Call():
-            return cover_call(state, effect)
-        case Allowance():
-            return cover_allowance(state, effect)
-        case TypedSignature():
-            return cover_signature(state, effect)
-        case NftTransfer() | NftApproval() | OperatorApproval():
-            return cover_nft(state, effect)
-        case Receive():
-            return cover_proceeds(state, effect)
-        case Redirect():
-            return cover_redirect(state, effect)
-        case FeeShare():
-            return cover_fee_share(state, effect)
-        case Deployment():
-            if effect.value:
-                asset = Asset(effect.chain_id, NATIVE)
-                state.flows.append(Flow(asset, effect.value, ZERO_ADDRESS, None))
-            return cover_power(state, effect)
-        case Delegation() | AdminChange():
-            return cover_power(state, effect)
-        case Login():
-            return cover_login(state, effect)
-        case MessageSignature():
-            return cover_message(state, effect)
-        case TrailingBytes() | Opaque():
-            return cover_bytes(state, effect)
-        case _:
-            assert_never(effect)
-
-
-def _book(state: Judging, effect: Transfer) -> None:
+def _cover_transfer(state: Judging, effect: Transfer) -> Verdict:
     """Counts what leaves. What comes in from somebody else takes nothing."""
     if effect.sender in state.own or effect.recipient not in state.own:
         state.flows.append(Flow(effect.asset, effect.amount, effect.recipient, effect.via))
+    return cover_payment(state, effect) if effect.via is None else cover_spend(state, effect)
 
 
-def _book_fee(state: Judging, effect: Fee) -> None:
+def _cover_deployment(state: Judging, effect: Deployment) -> Verdict:
+    if effect.value:
+        state.flows.append(Flow(Asset(effect.chain_id, NATIVE), effect.value, ZERO_ADDRESS, None))
+    return cover_power(state, effect)
+
+
+def _count_fee(state: Judging, effect: Fee) -> None:
+    """Fees need no rule: limits alone judge them."""
     state.fees[effect.chain_id] = state.fees.get(effect.chain_id, 0) + effect.amount
     most = state.policy.terms.gas_max
     if most is None:
@@ -256,19 +209,61 @@ def _book_fee(state: Judging, effect: Fee) -> None:
         state.denials.append(Reason("gas_too_high", f"{gas} gas is more than {most}", None, gas, most, "gas"))
 
 
+_COVERED_BY: Final[Mapping[type, Callable[[Judging, Any], Verdict | None]]] = {
+    Transfer: _cover_transfer,
+    Fee: _count_fee,
+    Call: cover_call,
+    Allowance: cover_allowance,
+    TypedSignature: cover_signature,
+    NftTransfer: cover_nft,
+    NftApproval: cover_nft,
+    OperatorApproval: cover_nft,
+    Receive: cover_proceeds,
+    Redirect: cover_redirect,
+    FeeShare: cover_fee_share,
+    Deployment: _cover_deployment,
+    Delegation: cover_power,
+    AdminChange: cover_power,
+    Login: cover_login,
+    MessageSignature: cover_message,
+    TrailingBytes: cover_bytes,
+    Opaque: cover_bytes,
+}
+"""What finds the rule that covers an effect, or the reason why none does; None where limits alone judge it.
+
+A table and not a `match`, because a request may have hundreds of effects. What is not in it is refused.
+"""
+
+_CHAIN_OF: Final[Mapping[type, Callable[[Any], int]]] = {
+    **dict.fromkeys((Transfer, Allowance), attrgetter("asset.chain_id")),
+    **dict.fromkeys((NftTransfer, NftApproval), attrgetter("collection.chain_id")),
+    **dict.fromkeys((OperatorApproval, AdminChange), attrgetter("contract.chain_id")),
+    **dict.fromkeys((Call, TypedSignature, Login, Fee, Deployment, Delegation), attrgetter("chain_id")),
+}
+"""Effects that are tied to a chain. A delegation for chain 0 is one for every chain."""
+
+_AMOUNT_OF: Final[Mapping[type, Callable[[Any], int]]] = {
+    **dict.fromkeys((Transfer, Allowance, Fee), attrgetter("amount")),
+    Deployment: attrgetter("value"),
+}
+
+
 def _check_forbids(state: Judging) -> None:
     forbids, ends = state.policy.index.forbids, state.policy.index.forbidden_ends
     for effect in state.case.effects:
-        if (
-            isinstance(effect, Transfer)
-            and ends is not None
-            and effect.recipient not in ends
-            and effect.via not in ends
-        ):
+        rules = forbids.get(type(effect))
+        if not rules or (ends is not None and _ends_elsewhere(effect, ends)):
             continue
-        for rule in forbids.get(type(effect), ()):
+        for rule in rules:
             if state.is_active(rule) and touches(state, rule.match, effect):
                 state.denials.append(Reason("forbidden", f"forbidden by {rule.name!r}", rule.name, path=effect.path))
+
+
+def _ends_elsewhere(effect: Effect, ends: frozenset[Address]) -> bool:
+    """Whether the effect is of a kind that only rules about payments reach, and goes to none of `ends`."""
+    if isinstance(effect, Transfer):
+        return effect.recipient not in ends and effect.via not in ends
+    return isinstance(effect, Receive) and effect.recipient not in ends
 
 
 def _ask_rules(state: Judging) -> None:

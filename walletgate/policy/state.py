@@ -36,6 +36,8 @@ class Judging:
     terms: list[ApprovalTerms] = field(default_factory=list)
     grants: dict[str, list[Rule]] = field(default_factory=dict)
     """The rules that permitted calls and signatures, by the paths of these: each holds from there on down."""
+    inherited: dict[str, list[Rule]] = field(default_factory=dict)
+    """What `grants_at` has found, by path, until another rule is granted."""
     flows: list[Flow] = field(default_factory=list)
     fees: dict[int, int] = field(default_factory=dict)
     """By chain id."""
@@ -50,7 +52,16 @@ class Judging:
 
     def grants_at(self, path: str) -> list[Rule]:
         """The rules of permitted calls and signatures that the effect at `path` is part of."""
-        return [rule for each in ancestors(path) for rule in self.grants.get(each, ())]
+        found = self.inherited.get(path)
+        if found is None:
+            found = [rule for each in ancestors(path) for rule in self.grants.get(each, ())]
+            self.inherited[path] = found
+        return found
+
+    def grant(self, path: str, rule: Rule) -> None:
+        """`rule` permitted the call or signature at `path`."""
+        self.inherited.clear()
+        self.grants.setdefault(path, []).append(rule)
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ summed: a transfer from somebody else into the wallet takes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, assert_never
 
@@ -28,14 +28,11 @@ class Tally:
 
     def __init__(self, state: Judging) -> None:
         self.state = state
-        self.flows = state.flows
         self.fees = state.fees
+        self.flows = _merged(state.flows) if len(state.flows) > 1 else state.flows
         self.totals: dict[Asset, int] = {}
-        if len(self.flows) == 1:
-            self.totals[self.flows[0].asset] = self.flows[0].amount
-        else:
-            for flow in self.flows:
-                self.totals[flow.asset] = self.totals.get(flow.asset, 0) + flow.amount
+        for flow in self.flows:
+            self.totals[flow.asset] = self.totals.get(flow.asset, 0) + flow.amount
         self.quotes = {unit: self._valued(unit) for unit in state.policy.index.units}
 
     def amount(self, measure: Measure, asset: Asset | None, unit: str | None) -> int:
@@ -60,7 +57,9 @@ class Tally:
     def bookings(self) -> tuple[Booking, ...]:
         """What is to be reserved when the request goes ahead."""
         booked = [
-            Booking(Measure.AMOUNT, flow.amount, flow.asset, flow.recipient, flow.contract) for flow in self._merged()
+            Booking(Measure.AMOUNT, flow.amount, flow.asset, flow.recipient, flow.contract)
+            for flow in self.flows
+            if flow.amount
         ]
         coins = self.state.policy.index.coins
         booked += [Booking(Measure.FEE, amount, coins[chain]) for chain, amount in self.fees.items() if amount]
@@ -71,16 +70,6 @@ class Tally:
                 if value
             ]
         return (*booked, _ONE)
-
-    def _merged(self) -> Iterable[Flow]:
-        """The flows with one sum for each asset, recipient and contract; nothing of nothing."""
-        if len(self.flows) == 1:
-            return self.flows if self.flows[0].amount else ()
-        sums: dict[tuple[Asset, Address, Address | None], int] = {}
-        for flow in self.flows:
-            key = (flow.asset, flow.recipient, flow.contract)
-            sums[key] = sums.get(key, 0) + flow.amount
-        return [Flow(key[0], amount, key[1], key[2]) for key, amount in sums.items() if amount]
 
     def _counted(self, limit: Limit) -> Iterable[tuple[Flow, int]]:
         if limit.measure is Measure.QUOTE and limit.unit is not None:
@@ -97,6 +86,15 @@ class Tally:
             scale = 10 ** self.state.policy.decimals[flow.asset]
             found.append((flow, -(-flow.amount * price // scale)))
         return found
+
+
+def _merged(flows: Sequence[Flow]) -> list[Flow]:
+    """The flows with one sum for each asset, recipient and contract."""
+    sums: dict[tuple[Asset, Address, Address | None], int] = {}
+    for asset, amount, recipient, contract in flows:
+        key = (asset, recipient, contract)
+        sums[key] = sums.get(key, 0) + amount
+    return [Flow(asset, amount, recipient, contract) for (asset, recipient, contract), amount in sums.items()]
 
 
 def _price(state: Judging, asset: Asset, unit: str) -> int | Reason:
