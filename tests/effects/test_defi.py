@@ -5,7 +5,7 @@ import pytest
 from walletgate.effects.bridges import PORTALS
 from walletgate.effects.delegations import SPEND_PERMISSION_MANAGER
 from walletgate.effects.delegations import TYPED as DELEGATIONS
-from walletgate.effects.lending import LIDO_QUEUE, MORPHO
+from walletgate.effects.lending import LIDO_QUEUE, LIDO_STETH, MORPHO
 from walletgate.effects.lending import TYPED as MARKETS
 from walletgate.effects.registry import address
 from walletgate.effects.signing import CHAIN_AND_CONTRACT
@@ -310,3 +310,27 @@ def test_a_names_resolver_answers_for_it(effects, call):
         effects(POOL, call("setSubnodeRecord(bytes32,bytes32,address,address,uint64)", NODE, NODE, OTHER, PAYEE, 0))
     )
     assert found == [AdminChange(Asset(1, POOL), "setSubnodeRecord", OTHER), Redirect(PAYEE, "answers for the name")]
+
+
+def test_transfers_of_lido_shares_count_as_more_than_any_limit(effects, call, wallet, codes):
+    """What a share is worth is not in the call; who gets it is."""
+    steth = address(LIDO_STETH)
+    moved = effects(steth, call("transferShares(address,uint256)", OTHER, 5))
+    assert moved[1:] == (Transfer(Asset(1, steth), wallet, OTHER, UINT256_MAX),)
+    taken = effects(steth, call("transferSharesFrom(address,address,uint256)", OTHER, wallet, 5))
+    assert taken[1:] == (Transfer(Asset(1, steth), OTHER, wallet, UINT256_MAX),)
+    assert effects(steth, call("transferShares(address,uint256)", OTHER, 0))[1].amount == 0
+    assert codes(effects(OTHER, call("transferShares(address,uint256)", OTHER, 5))) == ["unknown_function"]
+
+
+def test_wrapping_staked_ether_takes_it_and_unwrapping_takes_nothing(effects, call, wallet):
+    wsteth, steth = address("0x7f39C581F595B53c5cb19bD0b3f8dA6c935E2Ca0"), Asset(1, address(LIDO_STETH))
+    assert effects(wsteth, call("wrap(uint256)", 5))[1:] == (Transfer(steth, wallet, wsteth, 5, wsteth),)
+    assert effects(wsteth, call("unwrap(uint256)", 5))[1:] == ()
+
+
+def test_withdrawals_from_lido_name_who_may_claim_them(effects, call, wallet):
+    queue, wsteth = address(LIDO_QUEUE), Asset(1, address("0x7f39C581F595B53c5cb19bD0b3f8dA6c935E2Ca0"))
+    found = effects(queue, call("requestWithdrawalsWstETH(uint256[],address)", (5, 6), ZERO_ADDRESS))
+    assert found[1:] == (Transfer(wsteth, wallet, queue, 11, queue), Redirect(wallet, "claims on withdrawals"))
+    assert effects(queue, call("claimWithdrawals(uint256[],uint256[])", (1,), (2,)))[1:] == ()

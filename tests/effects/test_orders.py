@@ -2,7 +2,8 @@
 
 import pytest
 
-from walletgate.effects.orders import COW, ONEINCH, REACTORS, TYPED
+from walletgate.effects import TYPED_RULES
+from walletgate.effects.orders import COW, ONEINCH, REACTORS
 from walletgate.effects.permits import PERMIT2
 from walletgate.effects.registry import address
 from walletgate.effects.signing import NO_VERSION
@@ -27,7 +28,7 @@ ZERO = b"\0" * 32
 
 
 def typed(start):
-    return next(r.encoded_type for r in TYPED if r.encoded_type.startswith(start))
+    return next(r.encoded_type for r in TYPED_RULES.values() if r.encoded_type.startswith(start))
 
 
 def item(kind, token, amount, *, identifier=0, end=None):
@@ -178,7 +179,7 @@ def dutch(wallet, **changes):
 
 def test_dutch_orders_count_at_the_end_of_their_decay(sign, wallet, codes):
     run = {"contract": address(PERMIT2), "name": "Permit2", "fields": NO_VERSION}
-    kind = next(r.encoded_type for r in TYPED if "V2DutchOrder witness" in r.encoded_type)
+    kind = next(r.encoded_type for r in TYPED_RULES.values() if "V2DutchOrder witness" in r.encoded_type)
     _, taken, brought, fee = sign(kind, dutch(wallet), **run)
     assert taken == Transfer(USDC, wallet, REACTOR, 50, REACTOR)
     assert brought == Receive(APE, wallet, 90, USDC, 50, NOW + 60)
@@ -193,7 +194,7 @@ def test_dutch_orders_count_at_the_end_of_their_decay(sign, wallet, codes):
 
 
 def uniswapx(wallet, start, witness):
-    kind = next(r.encoded_type for r in TYPED if start in r.encoded_type)
+    kind = next(r.encoded_type for r in TYPED_RULES.values() if start in r.encoded_type)
     info = {"reactor": REACTOR, "swapper": wallet, "nonce": 1, "deadline": NOW + 60,
             "additionalValidationContract": ZERO_ADDRESS, "additionalValidationData": b""}  # fmt: skip
     permitted = {"token": TOKEN, "amount": 100}

@@ -1,6 +1,7 @@
 """Swaps: what is taken at most, what comes back at least, and to whom."""
 
 import pytest
+from eth_abi import encode as abi_encode
 
 from walletgate.effects.abi import encode, parse_types
 from walletgate.effects.registry import address
@@ -384,7 +385,7 @@ def test_sub_plans_are_part_of_the_plan(plan, wallet, codes):
     ("step", "code"),
     [
         ((0x40, b""), "unknown_command"),
-        ((0x12, b""), "unknown_command"),
+        ((0x12, b""), "command_by_version"),
         ((0x3F, b""), "unknown_command"),
         ((0x00, b"\0" * 31), "noncanonical_abi"),
         ((0x80, command(SWAP, CALLER, 100, 90, POOL_PATH, True)), "may_revert"),
@@ -578,3 +579,85 @@ def test_a_caller_who_settles_what_the_router_holds_pays_an_unknown_amount(effec
     settle = encode(parse_types("address,uint256,bool"), (IN, ALL, True))
     actions = encode(parse_types("bytes,bytes[]"), (b"\x0b", (settle,)))
     assert "amount_not_named" in codes(effects(ROUTER, call("execute(bytes,bytes[],uint256)", b"\x10", (actions,), 9)))
+
+
+NEW_ROUTER = address("0x23617e59A5925b2A4Bf75d73ff6711cD0b29De85")
+USDC, USDC_ON_BASE = (
+    address("0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"),
+    address("0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"),
+)
+POOL = address("0x5c7BCd6E7De5423a257D81B442095A1a6ced35C5")
+DEPOSIT = "(address,address,address,address,address,uint256,uint256,uint256,address,uint32,uint32,uint32,bytes,bool)"
+
+
+def deposit(owner, recipient, amount=1000, *, output=990, pool=POOL, sold=USDC, message=b"", native=False):
+    values = (pool, owner, recipient, sold, USDC_ON_BASE, amount, output, 8453, ZERO_ADDRESS, 1, 2, 3, message, native)
+    return 0x40, abi_encode([DEPOSIT], [values])
+
+
+@pytest.fixture
+def newer(effects, call):
+    def run(*steps, value=0):
+        plan = call("execute(bytes,bytes[],uint256)", bytes(code for code, _ in steps), tuple(d for _, d in steps), 9)
+        return effects(NEW_ROUTER, plan, value)
+
+    return run
+
+
+PULL = (0x02, abi_encode(["address", "address", "uint160"], [USDC, SELF, 1000]))
+
+
+def test_a_deposit_with_across_bridges_what_the_router_holds(newer, wallet, codes):
+    found = newer(PULL, deposit(wallet, wallet))
+    assert codes(found) == []
+    assert summary(found) == ([(Asset(1, USDC), NEW_ROUTER, 1000)], [(Asset(8453, USDC_ON_BASE), wallet, 990)])
+    assert Redirect(wallet, "refunds of the bridge", "commands[1]") in found
+    assert summary(newer(PULL, deposit(wallet, wallet, ALL)))[1] == [(Asset(8453, USDC_ON_BASE), wallet, 990)]
+    assert codes(newer(PULL, deposit(wallet, wallet, 900, output=890))) == ["stranded_funds"]
+
+
+def test_a_deposit_with_across_says_who_gets_funds_and_refunds(newer, wallet, codes):
+    assert summary(newer(PULL, deposit(wallet, OTHER)))[1] == [(Asset(8453, USDC_ON_BASE), OTHER, 990)]
+    assert Redirect(OTHER, "refunds of the bridge", "commands[1]") in newer(PULL, deposit(OTHER, wallet))
+    assert Redirect(OTHER, "is named to take the deposit", "commands[1]") in newer(
+        PULL, deposit(wallet, wallet, pool=OTHER)
+    )
+    assert codes(newer(PULL, deposit(wallet, wallet, output=1))) == ["bridge_fee"]
+    assert codes(newer(PULL, deposit(wallet, wallet, message=b"x"))) == ["bridge_message"]
+    assert codes(newer(PULL, deposit(wallet, wallet, native=True))) == [
+        "malformed_order", "stranded_funds",
+    ]  # fmt: skip
+
+
+def test_ether_is_deposited_as_wrapped_ether(newer, wallet, codes):
+    found = newer(deposit(wallet, wallet, sold=WETH, native=True), value=1000)
+    assert [(e.asset, e.amount) for e in found if isinstance(e, Transfer)] == [(COIN, 1000)]
+    assert codes(found) == ["bridge_output_unknown"]
+
+
+def test_proceeds_that_are_bridged_keep_their_first_price(newer, wallet):
+    swap = abi_encode(
+        ["address", "uint256", "uint256", "bytes", "bool"], [SELF, 100, 1000, IN + b"\0\1\xf4" + USDC, True]
+    )
+    found = newer((0x00, swap), deposit(wallet, wallet, ALL))
+    assert [(e.sold, e.sold_amount) for e in found if isinstance(e, Receive)] == [(A_IN, 100)]
+
+
+def test_a_deposit_is_read_only_where_the_router_knows_the_command(effects, call, wallet, codes):
+    """Older routers mask the command to six bits, and would swap instead."""
+    code, data = deposit(wallet, wallet)
+    plan = call("execute(bytes,bytes[],uint256)", bytes([code]), (data,), 9)
+    assert codes(effects(ROUTER, plan)) == ["unknown_command"]
+    assert codes(effects(address("0x66a9893cC07D91D95644AEDD05D03f95e1dBA8Af"), plan)) == ["unknown_command"]
+    allowed_to_fail = call("execute(bytes,bytes[],uint256)", bytes([code | 0x80]), (data,), 9)
+    assert "may_revert" in codes(effects(NEW_ROUTER, allowed_to_fail))
+
+
+def test_v4_takes_beyond_the_credit_are_debts_that_a_settlement_pays(plan):
+    """Taking needs no credit: whoever settles afterwards pays for it."""
+    swap = (0x06, command(V4_SINGLE, (KEY, True, 100, 80, b"")))
+    take = (0x0E, command("address,address,uint256", IN, OTHER, 10**12))
+    settle = (0x0B, command("address,uint256,bool", IN, 0, True))
+    taken, brought = summary(plan(v4(swap, take, settle, TAKE_ALL)))
+    assert taken == [(A_IN, ROUTER, 100 + 10**12)]
+    assert (A_IN, OTHER, 10**12) in brought

@@ -42,10 +42,16 @@ HARMLESS = {
     r"lockdown .*": "takes power back",
     r"cancel orders.*": "takes an order back",
     r"revoke permission\.\w+": "takes power back",
+    r"exchange (route\[[1-9]\]|pools\[\d\])": "between the first token and the last, of which enough must arrive",
+    r"initializePool key\.\w+": "opens a pool; nothing goes in",
+    r"fulfill\w+ (parameters|order\.parameters|orders\[0\]\.parameters)\.(offerer|zone)": "sells what is bought; may refuse",
+    r"fulfillBasicOrder\w* parameters\.(considerationToken|additionalRecipients\[0\]\.recipient)": "ether; a signed share",
+    r"match\w+ orders\[0\]\.parameters\.(offerer|zone)": "another's order needs its signature; may refuse",
 }
 
 
 BOUGHT = (
+    r"exchange route\[10\]|fulfillBasicOrder\w* parameters\.offerToken|match\w+ .*consideration\[0\]\.token|"
     r"(swap\w*|exact\w+|sweepToken) (path\[1\]|routes\[0\]\.to|params\.tokenOut|desc\.dstToken|single\.assetOut|token)"
 )
 """What is bought: worth nothing if the thief made it, which only the policy's price floors can tell."""

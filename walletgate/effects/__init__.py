@@ -21,6 +21,7 @@ from walletgate.effects import (
     admin,
     aggregators,
     bridges,
+    curve,
     delegations,
     lending,
     multicalls,
@@ -28,7 +29,9 @@ from walletgate.effects import (
     orders,
     permit2,
     permits,
+    positions,
     safe,
+    seaport,
     swaps,
     tokens,
     universal_router,
@@ -70,13 +73,16 @@ _FAMILIES: Final = (
     safe,
     accounts,
     swaps,
+    curve,
     universal_router,
+    positions,
     aggregators,
     lending,
     bridges,
     admin,
     delegations,
     orders,
+    seaport,
 )
 _SIGNED: Final = (
     permits,
@@ -86,6 +92,7 @@ _SIGNED: Final = (
     admin,
     delegations,
     orders,
+    seaport,
 )
 REGISTRY: Final = Registry(rule for family in _FAMILIES for rule in family.CALLS)
 TYPED_RULES: Final = by_type_hash(rule for family in _SIGNED for rule in family.TYPED)

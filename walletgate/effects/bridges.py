@@ -9,7 +9,7 @@ much. A deposit through the OP portal is a call on the other chain in the wallet
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from walletgate.effects.handlers import nothing, redirects, spends
 from walletgate.effects.registry import Frame, Site, address, rule, token
@@ -23,6 +23,15 @@ PORTALS: Final[Mapping[tuple[int, Address], int]] = {
     (1, address("0x49048044D57e1C92A77f79988d21Fa8fAF74E97e")): 8453,
     (1, address("0xbEb5Fc579115071764c7423A4f12eDde41f106Ed")): 10,
 }
+SPOKE_POOLS: Final[Mapping[int, Address]] = {
+    1: address("0x5c7BCd6E7De5423a257D81B442095A1a6ced35C5"),
+    10: address("0x6f26Bf09B1C792e3228e5467807a900A503c0281"),
+    137: address("0x9295ee1d8C5b022Be115A2AD3c30C72E34e7F096"),
+    8453: address("0x09aea4b2242abC8bb4BB78D537A67a245A7bEC64"),
+    42161: address("0xe35e9842fceaCA96570B734083f4a58e8F7C5f2A"),
+}
+"""Where Across takes deposits."""
+
 _FEE_BIPS_MAX: Final = 100
 _SPREAD_BIPS_MAX: Final = 500
 
@@ -99,6 +108,19 @@ def _burn_terms(frame: Frame, amount: int, rest: list[Any]) -> Iterator[Effect]:
 # --- Across ----------------------------------------------------------------------------------------
 
 
+class Deposit(NamedTuple):
+    """What a deposit with Across says: who gets refunds, who the funds, and what goes in and comes out on `chain`."""
+
+    depositor: Address
+    recipient: Address
+    sold: Address
+    bought: Address
+    amount: int
+    output: int
+    chain: int
+    message: bytes
+
+
 def _across(frame: Frame) -> Iterator[Effect]:
     *addresses, amount, output, chain, _, _, _, _, message = frame.args
     if isinstance(addresses[0], bytes) and len(addresses[0]) == 32:
@@ -107,16 +129,23 @@ def _across(frame: Frame) -> Iterator[Effect]:
             yield frame.opaque("recipient_not_address", "a party on the other side is no EVM address")
             return
     depositor, recipient, sold, bought = addresses
-    if not (frame.value and sold == WRAPPED.get(frame.chain_id)):
-        yield frame.spend(sold, amount)
-    asset = _same_token(frame.asset(sold), chain, bought)
-    yield frame.redirect(depositor, "refunds of the bridge")
+    deposit = Deposit(depositor, recipient, sold, bought, amount, output, chain, message)
+    if not (frame.value and deposit.sold == WRAPPED.get(frame.chain_id)):
+        yield frame.spend(deposit.sold, amount)
+    yield from across_effects(frame, deposit)
+
+
+def across_effects(frame: Frame, deposit: Deposit, paid: tuple[Asset, int] | None = None) -> Iterator[Effect]:
+    """Everything that a deposit does but for what it takes; `paid` is what was sold for the deposit before."""
+    sold, amount, output = frame.asset(deposit.sold), deposit.amount, deposit.output
+    asset = _same_token(sold, deposit.chain, deposit.bought)
+    yield frame.redirect(deposit.depositor, "refunds of the bridge")
     if asset is None:
         yield frame.opaque("bridge_output_unknown", "what comes out is not known to be the same token")
     if output * 10_000 < amount * (10_000 - _SPREAD_BIPS_MAX):
         yield frame.opaque("bridge_fee", f"{amount} goes in and {output} comes out")
-    yield Receive(asset, recipient, output, frame.asset(sold), amount, path=frame.path)
-    if message:
+    yield Receive(asset, deposit.recipient, output, *(paid or (sold, amount)), path=frame.path)
+    if deposit.message:
         yield frame.opaque("bridge_message", "the recipient is called with a message on the other side")
 
 

@@ -6,6 +6,10 @@ is nothing to count, and outward for repayments, where it is the most there can 
 
 Where the call does not say which token it takes, the operator's policy must (`DecodeContext.underlying`); a few
 vaults are known. Without either the call is opaque: an amount of an unknown token cannot be counted.
+
+Lido's `transferShares` moves stETH and counts in shares. What a share is worth changes every day, rises without a
+limit and is not in the call, so each such transfer counts as 2^256 - 1: more than any limit, like an unlimited
+allowance, because a rate that is guessed would let more leave than was counted. Who gets it is judged as ever.
 """
 
 from __future__ import annotations
@@ -20,11 +24,13 @@ from walletgate.types import UINT256_MAX, ZERO_ADDRESS, Address, Effect, Operato
 
 MORPHO: Final = "0xBBBBBbbBBb9cC5e90e3b3Af64bdAF62C37EEFFCb"
 LIDO_QUEUE: Final = "0x889edC2eDab5f40e902b864aD4d7AdE8E412F9B1"
-_STETH: Final = address("0xae7ab96520DE3A18E5e111B5EaAb095312D7fE84")
+LIDO_STETH: Final = "0xae7ab96520DE3A18E5e111B5EaAb095312D7fE84"
+_STETH: Final = address(LIDO_STETH)
+_WSTETH: Final = address("0x7f39C581F595B53c5cb19bD0b3f8dA6c935E2Ca0")
 
 UNDERLYING: Final[Mapping[tuple[int, Address], Address]] = {
     (1, address("0x83F20F44975D03b1b09e64809B757c47f942BEeA")): address("0x6B175474E89094C44Da98b954EedeAC495271d0F"),
-    (1, address("0x7f39C581F595B53c5cb19bD0b3f8dA6c935E2Ca0")): _STETH,
+    (1, _WSTETH): _STETH,
 }
 """sDAI takes DAI, wstETH takes stETH."""
 
@@ -136,11 +142,21 @@ def _repay_for(frame: Frame) -> Iterator[Effect]:
     yield frame.redirect(frame.args[0], "repayment")
 
 
-def _request(frame: Frame) -> Iterator[Effect]:
+def _request(asset: Address) -> Handler:
     """Zero as owner means the caller."""
-    amounts, owner = frame.args
-    yield frame.spend(_STETH, min(UINT256_MAX, sum(amounts)))
-    yield frame.redirect(frame.sender if owner == ZERO_ADDRESS else owner, "claims on withdrawals")
+
+    def handler(frame: Frame) -> Iterator[Effect]:
+        amounts, owner, *_ = frame.args
+        yield frame.spend(asset, min(UINT256_MAX, sum(amounts)))
+        yield frame.redirect(frame.sender if owner == ZERO_ADDRESS else owner, "claims on withdrawals")
+
+    return handler
+
+
+def _move_shares(frame: Frame) -> Iterator[Effect]:
+    *owner, recipient, shares = frame.args
+    amount = UINT256_MAX if shares else 0
+    yield Transfer(frame.here, owner[0] if owner else frame.sender, recipient, amount, path=frame.path)
 
 
 _MARKET: Final = "(address loanToken,address collateralToken,address oracle,address irm,uint256 lltv) market"
@@ -206,8 +222,12 @@ _VAULTS: Final[tuple[CallRule, ...]] = (
     rule("submit(address referral)", nothing),
     rule("wrap(uint256 amount)", _wrap),
     rule("unwrap(uint256 amount)", nothing),
-    rule("requestWithdrawals(uint256[] amounts,address owner)", _request, at=(LIDO_QUEUE,)),
+    rule("transferShares(address recipient,uint256 shares)", _move_shares, at=(LIDO_STETH,)),
+    rule("transferSharesFrom(address sender,address recipient,uint256 shares)", _move_shares, at=(LIDO_STETH,)),
+    rule("requestWithdrawals(uint256[] amounts,address owner)", _request(_STETH), at=(LIDO_QUEUE,)),
+    rule("requestWithdrawalsWstETH(uint256[] amounts,address owner)", _request(_WSTETH), at=(LIDO_QUEUE,)),
     rule("claimWithdrawal(uint256 requestId)", nothing, at=(LIDO_QUEUE,)),
+    rule("claimWithdrawals(uint256[] ids,uint256[] hints)", nothing, at=(LIDO_QUEUE,)),
     rule("claimWithdrawalsTo(uint256[] ids,uint256[] hints,address recipient)", redirects((2, _OUT)), at=(LIDO_QUEUE,)),
 )
 

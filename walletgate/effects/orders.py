@@ -1,18 +1,18 @@
-"""Signed orders: Seaport, CoW, 1inch, UniswapX. Somebody else executes them, so the worst case counts.
+"""Signed orders: CoW, 1inch, UniswapX. Somebody else executes them, so the worst case counts.
 
 What the order gives is a transfer to the settlement contract at the highest amount it may take; what it brings is
-the lowest amount it may pay, to whoever it names. An NFT's price is what the seller gets at least, after
-everybody else's share. An order that brings its signer nothing brings a minimum of zero.
+the lowest amount it may pay, to whoever it names. An order that brings its signer nothing brings a minimum of zero.
+Seaport's orders have a file of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from walletgate.effects.handlers import nothing
 from walletgate.effects.permits import PERMIT2
-from walletgate.effects.registry import Frame, address, join, rule
+from walletgate.effects.registry import Frame, address, rule
 from walletgate.effects.signing import NO_VERSION, TypedFrame, typed_rule
 from walletgate.effects.wrapped import WRAPPED
 from walletgate.types import (
@@ -23,17 +23,12 @@ from walletgate.types import (
     Asset,
     Effect,
     FeeShare,
-    NftTransfer,
     Receive,
     Transfer,
 )
 
 COW: Final = "0x9008D19f58AAbD9eD0D60971565AA8510560ab41"
 ONEINCH: Final = "0x111111125421cA6dc452d289314280a0f8842A65"
-SEAPORTS: Final = (
-    "0x0000000000000068F116a894984e2DB1123eB395",
-    "0x00000000000000ADc04C56Bf30aC9d3c0aAF14dC",
-)
 REACTORS: Final = frozenset(
     map(
         address,
@@ -46,106 +41,6 @@ REACTORS: Final = frozenset(
     )
 )
 """UniswapX reactors that pay the outputs of their orders: mainnet's two, Base's, and Arbitrum's."""
-
-_NATIVE_ITEM, _TOKEN_ITEM, _CRITERIA_ITEM = 0, 1, 4
-_NFT_ITEMS: Final = (2, 3)
-
-
-# --- Seaport ---------------------------------------------------------------------------------------
-
-
-def _seaport(frame: TypedFrame) -> Iterator[Effect]:
-    m = frame.message
-    yield frame.signature(after=m["startTime"], until=m["endTime"])
-    yield from _components(frame, m)
-
-
-def _seaport_bulk(frame: TypedFrame) -> Iterator[Effect]:
-    leaves = list(_leaves(frame.message["tree"]))
-    orders = [leaf for leaf in leaves if leaf["offer"] or leaf["consideration"] or leaf["offerer"] != ZERO_ADDRESS]
-    yield frame.signature(
-        after=min((o["startTime"] for o in orders), default=None),
-        until=max((o["endTime"] for o in orders), default=None),
-    )
-    for index, order in enumerate(orders):
-        yield from _components(frame._replace(path=join(frame.path, f"tree[{index}]")), order)
-
-
-def _leaves(tree: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(tree, tuple):
-        for branch in tree:
-            yield from _leaves(branch)
-    else:
-        yield tree
-
-
-def _components(frame: TypedFrame, order: Mapping[str, Any]) -> Iterator[Effect]:
-    yield from frame.not_owner(order["offerer"])
-    offer, wanted, owner = order["offer"], order["consideration"], order["offerer"]
-    sold = [item for item in offer if item["itemType"] == _TOKEN_ITEM]
-    nfts = [item for item in offer if item["itemType"] in _NFT_ITEMS]
-    price = _price(frame, wanted, owner) // max(1, sum(map(_most, nfts)))
-    for item in offer:
-        yield from _offered(frame, item, owner, price)
-    yield from _wanted(frame, wanted, owner, sold)
-    if sold and not any(item["recipient"] == owner for item in wanted):
-        yield Receive(None, owner, 0, frame.asset(sold[0]["token"]), _most(sold[0]), order["endTime"], frame.path)
-
-
-def _offered(frame: TypedFrame, item: Mapping[str, Any], owner: Address, price: int) -> Iterator[Effect]:
-    kind, asset, venue = item["itemType"], frame.asset(item["token"]), frame.contract
-    if kind == _TOKEN_ITEM:
-        yield Transfer(asset, owner, venue, _most(item), venue, frame.path)
-    elif kind in _NFT_ITEMS:
-        token_id = item["identifierOrCriteria"]
-        yield NftTransfer(asset, token_id, _most(item), owner, venue, price, venue, frame.path)
-    else:
-        yield frame.opaque("criteria_offer", f"offers items of kind {kind}, which name no single token")
-
-
-def _wanted(
-    frame: TypedFrame, items: Iterable[Mapping[str, Any]], owner: Address, sold: list[Mapping[str, Any]]
-) -> Iterator[Effect]:
-    items = tuple(items)
-    for item in items:
-        asset = _item_asset(frame, item)
-        if item["itemType"] > _TOKEN_ITEM:
-            if item["recipient"] != owner:
-                yield frame.redirect(item["recipient"], "an NFT of the consideration")
-            elif sold:
-                source = frame.asset(sold[0]["token"])
-                yield Receive(asset, owner, _least(item), source, _most(sold[0]), path=frame.path)
-        elif item["recipient"] != owner:
-            total = sum(_most(i) for i in items if _item_asset(frame, i) == asset) + sum(
-                _most(i) for i in sold if frame.asset(i["token"]) == asset
-            )
-            yield FeeShare(item["recipient"], -(-_most(item) * 10_000 // max(1, total)), frame.path)
-        elif sold:
-            source = frame.asset(sold[0]["token"])
-            yield Receive(asset, owner, _least(item), source, _most(sold[0]), path=frame.path)
-
-
-def _price(frame: TypedFrame, items: Iterable[Mapping[str, Any]], owner: Address) -> int:
-    """Native and wrapped wei for the seller, at least."""
-    money = (frame.asset(NATIVE), frame.asset(WRAPPED.get(frame.chain_id, NATIVE)))
-    total = sum(
-        _least(item)
-        for item in items
-        if item["recipient"] == owner and item["itemType"] <= _TOKEN_ITEM and _item_asset(frame, item) in money
-    )
-    return min(UINT256_MAX, total)
-
-
-def _item_asset(frame: TypedFrame, item: Mapping[str, Any]) -> Asset:
-    return frame.asset(NATIVE if item["itemType"] == _NATIVE_ITEM else item["token"])
-
-
-def _most(item: Mapping[str, Any]) -> int:
-    return max(int(item["startAmount"]), int(item["endAmount"]))
-
-
-def _least(item: Mapping[str, Any]) -> int:
-    return min(int(item["startAmount"]), int(item["endAmount"]))
 
 
 # --- CoW and 1inch ---------------------------------------------------------------------------------
@@ -237,6 +132,14 @@ def _dutch(
         yield Receive(None, frame.signer, 0, sold, amount, until, frame.path)
 
 
+def _most(item: Mapping[str, Any]) -> int:
+    return max(int(item["startAmount"]), int(item["endAmount"]))
+
+
+def _least(item: Mapping[str, Any]) -> int:
+    return min(int(item["startAmount"]), int(item["endAmount"]))
+
+
 def _output(
     frame: TypedFrame,
     output: Mapping[str, Any],
@@ -254,13 +157,6 @@ def _output(
     yield FeeShare(recipient, -(-_most(output) * 10_000 // max(1, total)), frame.path)
 
 
-_ITEM: Final = "uint8 itemType,address token,uint256 identifierOrCriteria,uint256 startAmount,uint256 endAmount"
-_COMPONENTS: Final = (
-    "OrderComponents(address offerer,address zone,OfferItem[] offer,ConsiderationItem[] consideration,uint8 orderType,"
-    "uint256 startTime,uint256 endTime,bytes32 zoneHash,uint256 salt,bytes32 conduitKey,uint256 counter)"
-)
-_CONSIDERATION: Final = f"ConsiderationItem({_ITEM},address recipient)"
-_OFFER: Final = f"OfferItem({_ITEM})"
 _OUTPUT: Final = "DutchOutput(address token,uint256 startAmount,uint256 endAmount,address recipient)"
 _INFO: Final = (
     "OrderInfo(address reactor,address swapper,uint256 nonce,uint256 deadline,address additionalValidationContract,"
@@ -282,25 +178,12 @@ _PRIORITY: Final = (
 _PERMITTED: Final = "TokenPermissions(address token,uint256 amount)"
 _WITNESS: Final = "PermitWitnessTransferFrom(TokenPermissions permitted,address spender,uint256 nonce,uint256 deadline,"
 
-_ORDER: Final = (
-    "(address offerer,address zone,(uint8 itemType,address token,uint256 identifierOrCriteria,uint256 startAmount,"
-    "uint256 endAmount)[] offer,(uint8 itemType,address token,uint256 identifierOrCriteria,uint256 startAmount,"
-    "uint256 endAmount,address recipient)[] consideration,uint8 orderType,uint256 startTime,uint256 endTime,"
-    "bytes32 zoneHash,uint256 salt,bytes32 conduitKey,uint256 counter)[] orders"
-)
-
 CALLS: Final = (
     rule("setPreSignature(bytes orderUid,bool signed)", _pre_sign),
     rule("invalidateOrder(bytes orderUid)", nothing, at=(COW,)),
-    rule(f"cancel({_ORDER})", nothing, at=SEAPORTS),
-    rule("incrementCounter()", nothing, at=SEAPORTS),
 )
 
 TYPED: Final = (
-    typed_rule(_COMPONENTS + _CONSIDERATION + _OFFER, _seaport, name="Seaport"),
-    typed_rule(
-        f"BulkOrder(OrderComponents[2] tree){_CONSIDERATION}{_OFFER}{_COMPONENTS}", _seaport_bulk, name="Seaport"
-    ),
     typed_rule(
         "Order(address sellToken,address buyToken,address receiver,uint256 sellAmount,uint256 buyAmount,uint32 validTo,"
         "bytes32 appData,uint256 feeAmount,string kind,bool partiallyFillable,string sellTokenBalance,"

@@ -41,12 +41,14 @@ def _moves(frame: Frame) -> Iterator[Effect]:
         yield Transfer(frame.asset(contract), sender, recipient, amount, path=frame.path)
 
 
-def _permit(frame: Frame) -> Iterator[Effect]:
+def permit(frame: Frame) -> Iterator[Effect]:
+    """A signed allowance is handed in; other contracts forward it under the same signature."""
     owner, (details, spender, _), _ = frame.args
     yield _allowance(frame, owner, spender, details)
 
 
-def _permit_batch(frame: Frame) -> Iterator[Effect]:
+def permit_batch(frame: Frame) -> Iterator[Effect]:
+    """Several at once, for one spender."""
     owner, (rows, spender, _), _ = frame.args
     for details in rows:
         yield _allowance(frame, owner, spender, details)
@@ -77,11 +79,11 @@ CALLS: Final = (
     rule("transferFrom(address from,address to,uint160 amount,address token)", _move, at=_AT),
     rule("transferFrom((address from,address to,uint160 amount,address token)[] details)", _moves, at=_AT),
     rule(
-        f"permit(address owner,({_DETAILS} details,address spender,uint256 deadline) permit,bytes sig)", _permit, at=_AT
+        f"permit(address owner,({_DETAILS} details,address spender,uint256 deadline) permit,bytes sig)", permit, at=_AT
     ),
     rule(
         f"permit(address owner,({_DETAILS}[] details,address spender,uint256 deadline) permit,bytes sig)",
-        _permit_batch,
+        permit_batch,
         at=_AT,
     ),
     rule(

@@ -7,6 +7,10 @@ the router holds. A command outside this table, or one that is allowed to fail a
 makes the plan opaque.
 
 Routers from 2.1.1 on add minimum prices per hop to the swaps; both layouts are canonical and cannot be confused.
+They also read seven bits of a command, where older ones read six and take 0x40 for 0x00: so the deposit with
+Across, 0x40, is read only at the addresses of routers that know it. 0x11 to 0x14 move NFTs on the oldest routers
+and liquidity positions on newer ones, in calls of other contracts by the router: they stay opaque
+(`command_by_version`).
 """
 
 from __future__ import annotations
@@ -15,9 +19,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from walletgate.effects.abi import AbiError, decode_prefix, parse_types
+from walletgate.effects.bridges import SPOKE_POOLS, Deposit, across_effects
 from walletgate.effects.ledger import Holding, Ledger
 from walletgate.effects.permits import permit2_expiry, unlimited
-from walletgate.effects.registry import DEPTH_MAX, Frame, join, rule
+from walletgate.effects.registry import DEPTH_MAX, Frame, address, join, rule
 from walletgate.effects.swaps import CALLER, ROUTER, path_ends
 from walletgate.effects.v4 import v4_plan
 from walletgate.effects.wrapped import WRAPPED
@@ -37,7 +42,21 @@ from walletgate.types import (
     Transfer,
 )
 
+SEVEN_BITS: Final = frozenset(
+    (chain, address(text))
+    for chain, text in (
+        (1, "0x4C82D1fBFe28C977cBB58D8C7FF8FCF9F70a2cCA"),
+        (1, "0x23617e59A5925b2A4Bf75d73ff6711cD0b29De85"),
+        (56, "0xDc264714F68d84CF29BC605589405E78bDBE7C9f"),
+        (137, "0xDc264714F68d84CF29BC605589405E78bDBE7C9f"),
+        (8453, "0xFdf682F51FE81Aa4898F0AE2163d8A55c127fbC7"),
+        (8453, "0xd6145b2D3F379919E8CdEda7B97e37c4b2Ca9c40"),
+    )
+)
+"""Routers 2.1.1 and 2.1.2 (the project's list of deployments), which know the commands from 0x40 on."""
+
 ALL_HELD: Final = 1 << 255
+_BY_VERSION: Final = range(0x11, 0x15)
 _MAY_REVERT: Final = 0x80
 _PERMITS: Final = frozenset((0x03, 0x0A))
 
@@ -96,7 +115,11 @@ def _steps(
 
 def _command(step: Step, command: int, data: bytes) -> Iterator[Effect]:
     known = _COMMANDS.get(command)
-    if known is None:
+    if command in _BY_VERSION:
+        detail = f"command 0x{command:02x} depends on the router's version"
+        yield Opaque("command_by_version", detail, step.frame.to, step.path)
+        return
+    if known is None or (command > 0x3F and (step.frame.chain_id, step.frame.to) not in SEVEN_BITS):
         yield Opaque("unknown_command", f"command 0x{command:02x}", step.frame.to, step.path)
         return
     layouts, handler = known
@@ -282,9 +305,31 @@ def _sub_plan(step: Step) -> Iterator[Effect]:
     yield from _steps(step.frame, step.ledger, commands, inputs, (step.path, step.depth + 1))
 
 
+def _deposit(step: Step) -> Iterator[Effect]:
+    """What is deposited is in the router already. The pool is the router's own, whatever the input says."""
+    ((pool, depositor, recipient, sold, bought, amount, output, chain, _, _, _, _, message, native),) = step.args
+    frame = step.frame._replace(path=step.path)
+    source = frame.native if native else frame.asset(sold)
+    if native and sold != WRAPPED.get(frame.chain_id):
+        yield frame.opaque("malformed_order", "ether is deposited as another token")
+    held = step.ledger.held(source)
+    paid = (held.sold, held.sold_amount) if held is not None and held.sold is not None else None
+    step.ledger.use(source, UINT256_MAX if amount == ALL_HELD else amount)
+    if amount == ALL_HELD:
+        amount = held.amount if held is not None else 0
+    if pool != SPOKE_POOLS.get(frame.chain_id):
+        yield frame.redirect(pool, "is named to take the deposit")
+    yield from across_effects(frame, Deposit(depositor, recipient, sold, bought, amount, output, chain, message), paid)
+
+
 _V3: Final = "address recipient,uint256 first,uint256 second,bytes path,bool payerIsUser"
 _V2: Final = "address recipient,uint256 first,uint256 second,address[] path,bool payerIsUser"
 _PRICES: Final = ",uint256[] minHopPrices"
+_DEPOSIT: Final = (
+    "(address spokePool,address depositor,address recipient,address inputToken,address outputToken,"
+    "uint256 inputAmount,uint256 outputAmount,uint256 destinationChainId,address exclusiveRelayer,"
+    "uint32 quoteTimestamp,uint32 fillDeadline,uint32 exclusivityDeadline,bytes message,bool useNative) deposit"
+)
 
 _COMMANDS: Final[Mapping[int, tuple[tuple[str, ...], Callable[[Step], Iterator[Effect]]]]] = {
     0x00: ((_V3, _V3 + _PRICES), _v3_in),
@@ -304,6 +349,7 @@ _COMMANDS: Final[Mapping[int, tuple[tuple[str, ...], Callable[[Step], Iterator[E
     0x0E: (("address owner,address token,uint256 minBalance",), _check),
     0x10: (("bytes actions,bytes[] params",), _v4),
     0x21: (("bytes commands,bytes[] inputs",), _sub_plan),
+    0x40: ((_DEPOSIT,), _deposit),
 }
 
 CALLS: Final = (

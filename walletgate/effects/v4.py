@@ -182,8 +182,13 @@ def _settle_all(state: _Actions, args: tuple[Any, ...]) -> Iterator[Effect]:
 
 
 def _take(state: _Actions, args: tuple[Any, ...]) -> Iterator[Effect]:
+    """What is drawn beyond the credit opens a debt, which the next settlement pays."""
     currency, recipient, amount = args
-    yield from state.take(state.asset(currency), recipient, amount)
+    asset = state.asset(currency)
+    beyond = amount - state.credits.get(asset, 0)
+    if beyond > 0:
+        state.debts[asset] = state.debts.get(asset, 0) + beyond
+    yield from state.take(asset, recipient, amount)
 
 
 def _take_all(state: _Actions, args: tuple[Any, ...]) -> Iterator[Effect]:
