@@ -97,6 +97,8 @@ def change(desk):
         ('max_deadline = "20m"', 'max_deadline = "21m"', "looser"),
         ('max_deadline = "20m"', 'max_deadline = "19m"', "tighter"),
         ('max_deadline = "20m"', 'max_deadline = "20m"\nmin_out = "any"', "looser"),
+        ('max_deadline = "20m"', 'max_deadline = "20m"\nrequire_deadline = true', "tighter"),
+        ('max_deadline = "20m"', 'max_deadline = "21m"\nrequire_deadline = true', "both"),
         ('max_deadline = "20m"', 'max_deadline = "20m"\n[[swap.floor]]\nsell = "USDC"\nbuy = "WETH"\nat_least = "1"', "tighter"),
         ('name = "pay"', 'name = "paying"', "same"),
         ("[swap]", '[[forbid]]\nnew_recipient = "1d"\n[swap]', "tighter"),

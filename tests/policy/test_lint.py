@@ -173,3 +173,9 @@ def test_a_feed_is_a_use_of_its_name(desk):
     text = '[prices.USD]\nmax_age = "1h"\nlive = {ETH = {feed = "safe", decimals = 8}}\n[[limits]]\nquote = "USD"\nper_request = "1"\n'
     assert not any("'safe'" in finding.text for finding in lint(desk.load(text)))
     assert any("'safe'" in finding.text for finding in lint(desk.load()))
+
+
+def test_a_bound_on_deadlines_that_need_not_be_there_is_found(desk):
+    bounded = CLEAN + '[swap]\nmax_deadline = "20m"\n'
+    assert codes(desk.load(bounded)) == [("no_deadline", None)]
+    assert codes(desk.load(bounded + "require_deadline = true\n")) == []

@@ -2,7 +2,9 @@
 
 import pytest
 
-from walletgate.types import Asset, Call, FeeShare, Receive
+from walletgate.effects import DecodeContext, decode
+from walletgate.effects.abi import parse_signature
+from walletgate.types import Asset, Call, FeeShare, Receive, Transaction, TransactionType
 
 SWAP = '[[permit]]\nname = "swap"\ncall = "router"\nfunction = "swap()"\nspend = "USDC"\nto = ["self", "acme"]\n'
 
@@ -46,6 +48,46 @@ def test_a_deadline_is_near(desk, swap, get, life, expected):
     end = None if life is None else desk.now + life
     assert desk.outcome(SWAP + '[swap]\nmax_deadline = "20m"\n', swap, get(deadline=end)) == expected
     assert desk.outcome(SWAP, swap, get(deadline=end)) == "allow"
+
+
+@pytest.mark.parametrize(("life", "expected"), [(None, "deny deadline_missing"), (1, "allow"), (-1, "allow")])
+def test_a_deadline_may_be_demanded_of_every_swap(desk, swap, get, life, expected):
+    end = None if life is None else desk.now + life
+    demanded = SWAP + "[swap]\nrequire_deadline = true\n"
+    assert desk.outcome(demanded, swap, get(deadline=end)) == expected
+    assert desk.outcome(SWAP + "[swap]\nrequire_deadline = false\n", swap, get(deadline=end)) == "allow"
+    nameless = Receive(None, desk.wallet, 1, deadline=end)
+    assert desk.outcome(demanded, swap, nameless) == expected
+
+
+def test_wrapping_and_bridging_need_no_deadline(desk, swap, get):
+    demanded = SWAP + "[swap]\nrequire_deadline = true\n"
+    assert desk.outcome(demanded, swap, get(5, sold=desk.eth, sold_amount=5)) == "allow"
+    assert desk.outcome(demanded, swap, get(5, asset=desk.eth, sold=desk.weth, sold_amount=5)) == "allow"
+    assert desk.outcome(demanded, swap, get(4, sold=desk.eth, sold_amount=5)) == "deny deadline_missing"
+    assert (
+        desk.outcome(demanded, swap, get(5, asset=desk.usdc, sold=desk.eth, sold_amount=5)) == "deny deadline_missing"
+    )
+    assert desk.outcome(demanded, swap, get(asset=Asset(1, desk.weth.address))) == "allow"
+
+
+def test_a_demanded_deadline_is_that_of_the_plan_around_the_swap(desk):
+    """SwapRouter02's swaps have none of their own: the multicall around them does, or nothing."""
+    single = "exactInputSingle((address,address,uint24,address,uint256,uint256,uint160))"
+    outer = ("multicall(bytes[])", "multicall(uint256,bytes[])")
+    functions = ", ".join(f'"{each}"' for each in (single, *outer))
+    policy = desk.load(
+        f'[[permit]]\ncall = "router"\nfunction = [{functions}]\nspend = "USDC"\n[swap]\nrequire_deadline = true\n'
+    )
+    inner = parse_signature(single).encode((desk.usdc.address, desk.weth.address, 500, desk.wallet, 9, 1, 0))
+
+    def outcome(data):
+        tx = Transaction(TransactionType.FEE_MARKET, desk.base, desk.wallet, desk.router, 0, data, 9, 1, 1)
+        return desk.outcome(policy, *decode(tx, DecodeContext(desk.base, desk.wallet, desk.now)))
+
+    assert outcome(inner) == "deny deadline_missing"
+    assert outcome(parse_signature(outer[0]).encode((inner,))) == "deny deadline_missing"
+    assert outcome(parse_signature(outer[1]).encode(desk.now + 60, (inner,))) == "allow"
 
 
 FLOOR = SWAP + '[[swap.floor]]\nsell = "USDC"\nbuy = "WETH"\nat_least = "0.0003"\n'

@@ -97,6 +97,7 @@ new_recipient = "24h"
 except = "shop"
 [swap]
 max_deadline = "20m"
+require_deadline = true
 """
 
 
@@ -125,6 +126,7 @@ def test_shows_the_policy_in_sentences(policy):
         "Asks a human for anybody this wallet has known for less than 7 days ('new': 1 of the operators, within 1 hour).",
         "Proceeds of swaps and orders go to the wallet itself.",
         "A swap's deadline is at most 20 minutes away.",
+        "A swap without a deadline is refused, also inside a router's plan.",
     ]
 
 

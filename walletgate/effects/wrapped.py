@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from walletgate.effects.registry import Frame, address, rule
-from walletgate.types import Address, Effect, Receive
+from walletgate.types import NATIVE, Address, Effect, Receive
 
 _OP_STACK: Final = "0x4200000000000000000000000000000000000006"
 
@@ -25,6 +25,14 @@ WRAPPED: Final[Mapping[int, Address]] = {
     11155111: address("0xfFf9976782d46CC05630D1f6eBAb18b2324d6B14"),
 }
 _CONTRACTS: Final = tuple("0x" + contract.hex() for contract in sorted(set(WRAPPED.values())))
+
+
+def is_wrapping(effect: Receive) -> bool:
+    """Whether the native coin becomes its wrapped form or the other way round, one for one."""
+    sold, bought = effect.sold, effect.asset
+    if sold is None or bought is None or sold.chain_id != bought.chain_id or effect.min_amount < effect.sold_amount:
+        return False
+    return {sold.address, bought.address} == {NATIVE, WRAPPED.get(sold.chain_id)}
 
 
 def _is_wrapper(frame: Frame) -> bool:

@@ -159,6 +159,7 @@ def _tighter_swap(before: SwapTerms, after: SwapTerms) -> bool:
         covers_addresses(before.to, after.to)
         and (after.min_out or not before.min_out)
         and _no_later(before.deadline_max_s, after.deadline_max_s)
+        and (after.require_deadline or not before.require_deadline)
         and all(pair in before.floors for pair in after.floors if pair[0] in sold_before)
         and all(
             Fraction(*after.floors[pair]) >= Fraction(*rate) if pair in after.floors else pair[0] in sold_after

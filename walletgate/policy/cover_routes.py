@@ -6,6 +6,7 @@ value by the `to` of the rule that permitted the call it is part of.
 
 from __future__ import annotations
 
+from walletgate.effects.wrapped import is_wrapping
 from walletgate.encoding import printable
 from walletgate.policy.cover import Verdict, rules_of
 from walletgate.policy.model import CallMatch, FeeShareMatch, SignMatch
@@ -29,7 +30,22 @@ def cover_proceeds(state: Judging, effect: Receive) -> Verdict | None:
     too_low = _price_refusal(state, effect)
     if too_low is not None:
         return too_low
-    if swap.deadline_max_s is not None and effect.deadline is not None:
+    return _deadline_refusal(state, effect)
+
+
+def _deadline_refusal(state: Judging, effect: Receive) -> Reason | None:
+    """A deadline is near; and there is one, where the policy demands it of swaps.
+
+    Wrapping is worth the same at any time, and what a bridge pays out on another chain has a price that is fixed.
+    """
+    swap, path = state.policy.terms.swap, effect.path
+    if effect.deadline is None:
+        elsewhere = effect.asset is not None and effect.asset.chain_id != state.case.chain_id
+        if swap.require_deadline and not elsewhere and not is_wrapping(effect):
+            text = "the swap has no deadline: it could be carried out at any time"
+            return Reason("deadline_missing", text, path=path)
+        return None
+    if swap.deadline_max_s is not None:
         life = effect.deadline - state.now_s
         if life > swap.deadline_max_s:
             text = f"may be carried out for {life} s, more than {swap.deadline_max_s} s"

@@ -259,6 +259,7 @@ def _read_swap(root: Table, names: Names) -> SwapTerms:
     if min_out not in ("nonzero", "any"):
         table.fail("min_out", 'must be "nonzero" or "any"', code="out_of_range")
     deadline = table.text("max_deadline")
+    require_deadline = table.flag("require_deadline")
     to = table.texts("to")
     floors: dict[tuple[Asset, Asset], tuple[int, int]] = {}
     for floor in table.tables("floor"):
@@ -268,6 +269,7 @@ def _read_swap(root: Table, names: Names) -> SwapTerms:
         to=OWN if to is None else names.addresses_at(table, "to", to),
         min_out=min_out == "nonzero",
         deadline_max_s=table.exact("max_deadline", deadline, parse_duration) if deadline is not None else None,
+        require_deadline=require_deadline,
         floors=floors,
     )
 

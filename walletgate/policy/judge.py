@@ -16,12 +16,12 @@ Codes of denials: `chain_mismatch` `method_not_permitted` `policy_expired` `no_e
 `operator_not_permitted` `signature_not_permitted` `signature_too_long` `signature_not_yet_valid`
 `login_not_permitted` `login_too_long` `message_not_permitted` `delegation_not_permitted` `admin_not_permitted`
 `deployment_not_permitted` `trailing_bytes` `proceeds_not_permitted` `redirect_not_permitted` `min_out_zero`
-`price_too_low` `pair_not_permitted` `deadline_too_late` `fee_share_not_permitted` `fee_share_too_large`
-`rule_not_active` `forbidden` `fees_not_permitted` `gas_too_high` `over_per_request` `over_window` `over_lifetime`
-`over_share` `price_missing` `price_too_old` `fact_missing` `expect_required` `expect_unknown_asset`
-`expect_asset` `expect_recipient` `expect_amount` `expect_invalid` `expect_other` `new_recipient`
-`simulation_failed` `simulation_disagrees` `would_revert`; an opaque effect denies with its own code. The others
-are `permitted` and `needs_approval`.
+`price_too_low` `pair_not_permitted` `deadline_too_late` `deadline_missing` `fee_share_not_permitted`
+`fee_share_too_large` `rule_not_active` `forbidden` `fees_not_permitted` `gas_too_high` `over_per_request`
+`over_window` `over_lifetime` `over_share` `price_missing` `price_too_old` `fact_missing` `expect_required`
+`expect_unknown_asset` `expect_asset` `expect_recipient` `expect_amount` `expect_invalid` `expect_other`
+`new_recipient` `simulation_failed` `simulation_disagrees` `would_revert`; an opaque effect denies with its own code.
+The others are `permitted` and `needs_approval`.
 """
 
 from __future__ import annotations

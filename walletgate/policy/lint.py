@@ -258,6 +258,10 @@ def _unbounded(policy: Policy) -> Iterator[Finding]:
             yield _warning("unlimited", name, f"nothing limits how much {asset_name(policy, asset)} leaves")
         elif limits and not counted and not quoted and not any(map(_in_time, limits)):
             yield _warning("unlimited", limits[0].name, f"many requests take any amount of {asset_name(policy, asset)}")
+    swap = policy.terms.swap
+    if swap.deadline_max_s is not None and not swap.require_deadline:
+        text = "max_deadline bounds the deadlines there are, and a swap without one can wait for ever: require_deadline"
+        yield _warning("no_deadline", None, text)
     for limits in policy.index.fee_limits.values():
         if not counted and not any(map(_in_time, limits)):
             yield _warning("unlimited", limits[0].name, "many requests pay any amount of fees")

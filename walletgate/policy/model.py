@@ -297,6 +297,8 @@ class SwapTerms:
     to: AddressSet = OWN
     min_out: bool = True
     deadline_max_s: int | None = None
+    require_deadline: bool = False
+    """Whether a swap whose call has no deadline is refused; wrapping and bridging are no swaps."""
     floors: Mapping[tuple[Asset, Asset], tuple[int, int]] = field(default_factory=dict)
     """(sold, bought) -> at least sold * numerator / denominator base units, rounded up."""
 

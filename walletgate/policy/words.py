@@ -109,6 +109,8 @@ def _swap_lines(policy: Policy) -> list[str]:
         lines.append("Swaps may have no minimum at all.")
     if swap.deadline_max_s is not None:
         lines.append(f"A swap's deadline is at most {duration_text(swap.deadline_max_s)} away.")
+    if swap.require_deadline:
+        lines.append("A swap without a deadline is refused, also inside a router's plan.")
     for (sold, bought), (numerator, denominator) in sorted(swap.floors.items(), key=str):
         rate = f"{numerator}/{denominator} base units of {asset_name(policy, bought)}"
         lines.append(
