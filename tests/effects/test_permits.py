@@ -112,6 +112,12 @@ def test_permit2_single_and_batch_are_allowances(sign2, wallet):
     assert [e.amount for e in sign2(encoded("PermitBatch("), batch)[1:]] == [7, 8]
 
 
+def test_a_permit_for_no_token_names_a_spender_that_nothing_judges(codes, sign2):
+    message = {"details": [], "spender": SPENDER, "sigDeadline": NOW + 60}
+    assert codes(sign2(encoded("PermitBatch("), message)) == ["malformed_batch"]
+    assert codes(sign2(encoded("PermitBatchTransferFrom"), transfer_from(permitted=[]))) == ["malformed_batch"]
+
+
 def test_permit2_types_mean_nothing_elsewhere(codes, sign2):
     message = {"details": details(), "spender": SPENDER, "sigDeadline": NOW + 60}
     assert codes(sign2(encoded("PermitSingle"), message, contract=OTHER)) == ["unknown_verifying_contract"]

@@ -661,3 +661,25 @@ def test_v4_takes_beyond_the_credit_are_debts_that_a_settlement_pays(plan):
     taken, brought = summary(plan(v4(swap, take, settle, TAKE_ALL)))
     assert taken == [(A_IN, ROUTER, 100 + 10**12)]
     assert (A_IN, OTHER, 10**12) in brought
+
+
+def test_ether_for_a_multicall_of_nothing_is_stranded(effects, call, codes):
+    for empty in (("multicall(bytes[])", ()), ("multicall(uint256,bytes[])", 9, ())):
+        assert codes(effects(ROUTER, call(*empty), 5)) == ["stranded_funds"]
+        assert codes(effects(ROUTER, call(*empty))) == []
+
+
+V3_MANAGER = address("0xC36442b4a4522E871399CD717aBDD847Ab11FE88")
+MINT = "mint((address,address,uint24,int24,int24,uint256,uint256,uint256,uint256,address,uint256))"
+
+
+def test_ether_pays_for_the_wrapped_side_of_a_position_once(effects, call, wallet, codes):
+    mint = call(MINT, (OUT, WETH, 500, -10, 10, 7, 100, 0, 0, wallet, 9))
+    whole = effects(V3_MANAGER, call("multicall(bytes[])", (mint, call("refundETH()"))), 100)
+    assert [(e.asset, e.amount) for e in whole if isinstance(e, Transfer)] == [(COIN, 100), (A_OUT, 7)]
+    assert codes(whole) == []
+    assert codes(effects(V3_MANAGER, call("multicall(bytes[])", (mint,)), 100)) == ["stranded_funds"]
+    assert codes(effects(V3_MANAGER, mint, 100)) == ["stranded_funds"]
+    tokens = effects(V3_MANAGER, mint)
+    assert [(e.asset, e.amount) for e in tokens if isinstance(e, Transfer)] == [(A_OUT, 7), (A_WETH, 100)]
+    assert codes(tokens) == []

@@ -32,6 +32,8 @@ def _multicall_block(frame: Frame) -> Iterator[Effect]:
 
 
 def _elements(frame: Frame, elements: tuple[bytes, ...], deadline: int | None) -> Iterator[Effect]:
+    if frame.value and not elements:
+        yield frame.opaque("stranded_funds", "ether is sent along for no call at all")
     ledger = frame.ledger
     if ledger is None:
         ledger = Ledger(frame.to, frame.sender, deadline)

@@ -11,6 +11,7 @@ from typing import Final
 
 from walletgate.effects.handlers import nothing
 from walletgate.effects.registry import Frame, rule
+from walletgate.effects.swaps import ledger_of, pull
 from walletgate.types import (
     ZERO_ADDRESS,
     Effect,
@@ -65,10 +66,14 @@ def _punk_offer(frame: Frame) -> Iterator[Effect]:
 
 
 def _mint_position(frame: Frame) -> Iterator[Effect]:
+    """The amounts are the most it takes: ether that pays for them must be asked back."""
     asset0, asset1, _, _, _, amount0, amount1, _, _, recipient, _ = frame.args[0]
-    yield frame.spend(asset0, amount0)
-    yield frame.spend(asset1, amount1)
+    ledger = ledger_of(frame)
+    for asset, amount in ((asset0, amount0), (asset1, amount1)):
+        yield from pull(frame, ledger, asset, amount, exact=False)
     yield frame.redirect(recipient, "liquidity position")
+    if frame.ledger is None:
+        yield from ledger.close(frame.path)
 
 
 def _increase_position(frame: Frame) -> Iterator[Effect]:

@@ -85,8 +85,15 @@ def _permit_single(frame: TypedFrame) -> Iterator[Effect]:
 def _permit_batch(frame: TypedFrame) -> Iterator[Effect]:
     m = frame.message
     yield frame.signature(until=m["sigDeadline"])
+    yield from _not_empty(frame, m["details"])
     for details in m["details"]:
         yield _allowance(frame, details, m["spender"])
+
+
+def _not_empty(frame: TypedFrame, rows: tuple[Any, ...]) -> Iterator[Effect]:
+    """Nobody who means well signs a list of nothing, and what reads no row judges no spender."""
+    if not rows:
+        yield frame.opaque("malformed_batch", "a permit for no token at all")
 
 
 def _allowance(frame: TypedFrame, details: Mapping[str, Any], spender: Address) -> Allowance:
@@ -104,6 +111,7 @@ def _transfer_from(frame: TypedFrame) -> Iterator[Effect]:
 def _batch_transfer_from(frame: TypedFrame) -> Iterator[Effect]:
     m = frame.message
     yield frame.signature(until=m["deadline"])
+    yield from _not_empty(frame, m["permitted"])
     for permitted in m["permitted"]:
         yield _taken(frame, permitted, m["spender"])
 

@@ -79,14 +79,19 @@ def _take(frame: Frame, ledger: Ledger, swap: Swap) -> Generator[Effect, None, H
         if held is None:
             return Holding(0, asset, 0)
         return held if held.is_proceeds else Holding(0, asset, held.amount)
-    if swap.asset_in in (NATIVE, WRAPPED.get(frame.chain_id)):
+    return (yield from pull(frame, ledger, swap.asset_in, swap.amount_in, exact=not swap.exact_out))
+
+
+def pull(frame: Frame, ledger: Ledger, asset: Address, amount: int, *, exact: bool) -> Generator[Effect, None, Holding]:
+    """`amount` of `asset` from the caller, or from the ether that was sent along where that will do."""
+    if asset in (NATIVE, WRAPPED.get(frame.chain_id)):
         ether = ledger.held(frame.native)
-        if ether is not None and ether.amount >= swap.amount_in:
-            ledger.use(frame.native, swap.amount_in, exact=not swap.exact_out)
-            return Holding(0, frame.native, swap.amount_in)
+        if ether is not None and ether.amount >= amount:
+            ledger.use(frame.native, amount, exact=exact)
+            return Holding(0, frame.native, amount)
     ledger.begin()
-    yield frame.spend(swap.asset_in, swap.amount_in)
-    return Holding(0, asset, swap.amount_in)
+    yield frame.spend(asset, amount)
+    return Holding(0, frame.asset(asset), amount)
 
 
 # --- Uniswap v2 and its forks ----------------------------------------------------------------------
