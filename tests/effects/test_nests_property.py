@@ -5,6 +5,10 @@ from hypothesis import strategies as st
 
 from walletgate.effects import DecodeContext, decode
 from walletgate.effects.abi import encode, parse_signature, parse_types
+from walletgate.effects.positions import MANAGERS
+from walletgate.effects.registry import address
+from walletgate.effects.seaport import CALLS as FILLS
+from walletgate.effects.seaport import SEAPORTS
 from walletgate.encoding import checksum_address
 from walletgate.policy import Case, judge, load
 from walletgate.types import Batch, Fee, Measure, Transaction, TransactionRequest, TransactionType
@@ -21,6 +25,10 @@ LISTS = "executeBatch(address[],uint256[],bytes[])"
 MODE = "execute(bytes32,bytes)"
 SWAP = "exactInputSingle((address,address,uint24,address,uint256,uint256,uint160))"
 MULTICALL = "multicall(bytes[])"
+CURVE = "exchange(address[11],uint256[5][5],uint256,uint256,address[5],address)"
+MANAGER, SEAPORT = address(MANAGERS[0]), address(SEAPORTS[0])
+MODIFY = "modifyLiquidities(bytes,uint256)"
+FILL = next(rule.function for rule in FILLS if rule.function.name == "fulfillAdvancedOrder")
 
 POLICY = load(
     f"""
@@ -52,7 +60,15 @@ spender = "router"
 max = "20"
 [[permit]]
 call = "router"
-function = ["{SWAP}", "{MULTICALL}"]
+function = ["{SWAP}", "{MULTICALL}", "{CURVE}"]
+spend = "USDC"
+[[permit]]
+call = "{checksum_address(MANAGER)}"
+function = "{MODIFY}"
+spend = "USDC"
+[[permit]]
+call = "{checksum_address(SEAPORT)}"
+function = "{FILL.signature}"
 spend = "USDC"
 [[permit]]
 call = "{checksum_address(SAFE)}"
@@ -80,6 +96,29 @@ def swap(caller, recipient, amount, least):
     return ROUTER, 0, call(SWAP, (USDC, DAI, 500, caller if recipient is None else recipient, amount, least, 0))
 
 
+def curve(caller, recipient, amount):
+    route = (USDC, ROUTER, DAI, *[bytes(20)] * 8)
+    params, pools = ((0,) * 5,) * 5, (bytes(20),) * 5
+    return ROUTER, 0, call(CURVE, route, params, amount, 1, pools, recipient or caller)
+
+
+def mint(caller, owner, amount):
+    """A position in USDC, settled from the caller."""
+    types = parse_types("(address,address,uint24,int24,address),int24,int24,uint256,uint128,uint128,address,bytes")
+    key = (USDC, DAI, 500, 10, bytes(20))
+    opened = encode(types, (key, -1, 1, 1, amount % 2**128, 0, owner or caller, b""))
+    paid = encode(parse_types("address"), (USDC,))
+    return MANAGER, 0, call(MODIFY, encode(parse_types("bytes,bytes[]"), (b"\x02\x12", (opened, paid))), 9)
+
+
+def fill(caller, recipient, amount):
+    """One DAI of somebody's, for USDC."""
+    none, seller = bytes(32), b"\x77" * 20
+    offer, wanted = ((1, DAI, 0, 1, 1),), ((1, USDC, 0, amount, amount, seller),)
+    order = (seller, bytes(20), offer, wanted, 0, NOW, NOW + 60, none, 1, none, 1)
+    return SEAPORT, 0, FILL.encode((order, 1, 1, b"", b""), (), none, recipient or caller)
+
+
 amounts = st.sampled_from([0, 1, 10, 11, 20, 21, 50, 51, 2**256 - 1])
 someone = st.sampled_from([ACME, THIEF, ROUTER])
 
@@ -95,6 +134,9 @@ def leaves(draw):
         "swap": lambda caller: swap(caller, None, amount, 1),
         "gift": lambda caller: swap(caller, THIEF, amount, 1),
         "bait": lambda caller: swap(caller, None, amount, 0),
+        "curve": lambda caller: curve(caller, other if other == THIEF else None, amount),
+        "mint": lambda caller: mint(caller, other if other == THIEF else None, amount),
+        "fill": lambda caller: fill(caller, other if other == THIEF else None, amount),
         "list": lambda caller: (ROUTER, 0, call(MULTICALL, (swap(caller, None, amount, 1)[2],))),
         "unknown": lambda _: (other, 0, b"\x12\x34\x56\x78"),
         "dirty": lambda _: (USDC, 0, b"\xa9\x05\x9c\xbb" + b"\1" + bytes(11) + other + amount.to_bytes(32, "big")),
