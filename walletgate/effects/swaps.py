@@ -59,7 +59,10 @@ def ledger_of(frame: Frame) -> Ledger:
 def swap_effects(frame: Frame, swap: Swap) -> Iterator[Effect]:
     """What is taken, and what comes back or stays with the router for the next step."""
     ledger = ledger_of(frame)
-    sold = yield from _take(frame, ledger, swap)
+    if swap.all_held:
+        sold = _held(frame, ledger, swap)
+    else:
+        sold = yield from pull(frame, ledger, swap.asset_in, swap.amount_in, exact=not swap.exact_out)
     deadline = swap.deadline or ledger.deadline
     bought = frame.asset(swap.asset_out)
     if swap.recipient == frame.to:
@@ -70,20 +73,21 @@ def swap_effects(frame: Frame, swap: Swap) -> Iterator[Effect]:
         yield from ledger.close(frame.path)
 
 
-def _take(frame: Frame, ledger: Ledger, swap: Swap) -> Generator[Effect, None, Holding]:
-    """Yields what leaves the caller; returns a holding that says what was sold for how much."""
+def _held(frame: Frame, ledger: Ledger, swap: Swap) -> Holding:
+    """All that the router holds is sold; returns what that was bought with, or what it is."""
     asset = frame.asset(swap.asset_in)
-    if swap.all_held:
-        held = ledger.held(asset)
-        ledger.use(asset, UINT256_MAX, exact=not swap.exact_out)
-        if held is None:
-            return Holding(0, asset, 0)
-        return held if held.is_proceeds else Holding(0, asset, held.amount)
-    return (yield from pull(frame, ledger, swap.asset_in, swap.amount_in, exact=not swap.exact_out))
+    held = ledger.held(asset)
+    ledger.use(asset, UINT256_MAX, exact=not swap.exact_out)
+    if held is None:
+        return Holding(0, asset, 0)
+    return held if held.is_proceeds else Holding(0, asset, held.amount)
 
 
 def pull(frame: Frame, ledger: Ledger, asset: Address, amount: int, *, exact: bool) -> Generator[Effect, None, Holding]:
-    """`amount` of `asset` from the caller, or from the ether that was sent along where that will do."""
+    """Yields what leaves the caller: `amount` of `asset`, or nothing where the ether that was sent along will do.
+
+    Returns a holding that says what was sold for how much.
+    """
     if asset in (NATIVE, WRAPPED.get(frame.chain_id)):
         ether = ledger.held(frame.native)
         if ether is not None and ether.amount >= amount:
