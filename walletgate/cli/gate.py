@@ -28,6 +28,7 @@ from walletgate.cli.common import (
     talk,
 )  # fmt: skip
 from walletgate.cli.show import budget_table
+from walletgate.cli.store import without_password
 from walletgate.encoding import checksum_address
 from walletgate.errors import ConfigError
 from walletgate.server import create_home, serve
@@ -73,12 +74,18 @@ def init(
 
 
 def serve_command(
-    home: HomeOption = DEFAULT_HOME, passphrase_file: FileOption = None, passphrase_fd: FdOption = None
+    home: HomeOption = DEFAULT_HOME,
+    passphrase_file: FileOption = None,
+    passphrase_fd: FdOption = None,
+    store: Annotated[
+        str | None, typer.Option("--store", help="postgresql://… that several gates share, instead of the home's own.")
+    ] = None,
 ) -> None:
     """Run the gate until interrupted."""
     with leaving():
         place = home_of(home)
         place.read_config()
+        url = None if store is None else without_password(store)
         passphrase = read_passphrase("the wallets", file=passphrase_file, descriptor=passphrase_fd)
 
         def ready(url: str) -> None:
@@ -86,11 +93,11 @@ def serve_command(
             talk.print(f"        operators at {place.operator_socket}")
 
         if sys.platform == "win32":
-            asyncio.run(serve(place, passphrase, ready=ready))
+            asyncio.run(serve(place, passphrase, ready=ready, place=url))
         else:
             import uvloop  # noqa: PLC0415 - only a serving process needs it, and it takes a while to load
 
-            uvloop.run(serve(place, passphrase, ready=ready))
+            uvloop.run(serve(place, passphrase, ready=ready, place=url))
 
 
 def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:

@@ -72,7 +72,9 @@ async def start(
         for chain in chains.values():
             stack.push_async_callback(chain.close)
         settings = Settings(
-            confirmations={chain.chain_id: chain.confirmations for chain in config.chains}, poll_s=config.poll_s
+            confirmations={chain.chain_id: chain.confirmations for chain in config.chains},
+            finality={chain.chain_id: chain.finality for chain in config.chains},
+            poll_s=config.poll_s,
         )
         gate = Gate(
             store=store, signer=signer, seal=seal, chains=chains, clock_ms=clock_ms, settings=settings, hook=hook

@@ -22,6 +22,7 @@ Configuration is TOML; unknown keys are refused with file and key:
     [chains.base]                       # a name from the built-in table, or any name with an id
     url = "http://127.0.0.1:8545"
     confirmations = 3                   # blocks until a transaction counts as settled
+    finality = 64                       # blocks until nothing is taken back any more; 64 if left out
 """
 
 from __future__ import annotations
@@ -42,18 +43,20 @@ from walletgate.store.place import is_url
 from walletgate.types import CHAINS
 
 _KEYS = ("name", "listen", "operators", "poll_s", "store", "chains")
-_CHAIN_KEYS = ("id", "url", "confirmations")
+_CHAIN_KEYS = ("id", "url", "confirmations", "finality")
+FINALITY = 64
 DEFAULT_LISTEN = "127.0.0.1:8550"
 
 
 @dataclass(frozen=True, slots=True)
 class ChainConfig:
-    """One chain the gate serves. `confirmations` is in blocks, 1 is the block itself."""
+    """One chain the gate serves. `confirmations` and `finality` are in blocks, 1 is the block itself."""
 
     name: str
     chain_id: int
     url: str
     confirmations: int
+    finality: int = FINALITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +260,10 @@ def _chain(name: str, body: object, source: str) -> ChainConfig:
         raise _invalid(source, f"{where}.url", "must be an http or https URL")
     if isinstance(confirmations, bool) or not isinstance(confirmations, int) or not 1 <= confirmations <= 10_000:
         raise _invalid(source, f"{where}.confirmations", "must be blocks between 1 and 10000")
-    return ChainConfig(name, chain_id, url, confirmations)
+    finality = body.get("finality", max(FINALITY, confirmations))
+    if isinstance(finality, bool) or not isinstance(finality, int) or not confirmations <= finality <= 100_000:
+        raise _invalid(source, f"{where}.finality", "must be blocks, from the confirmations to 100000")
+    return ChainConfig(name, chain_id, url, confirmations, finality)
 
 
 def _listen(value: object, source: str, key: str) -> tuple[str, int]:
