@@ -94,7 +94,7 @@ def budget_table(grants: Sequence[dict[str, Any]]) -> Table | None:
         (grant["agent"], limit)
         for grant in grants
         for limit in grant["limits"]
-        if limit["kind"] in ("window", "lifetime")
+        if limit["kind"] in ("window", "lifetime", "share")
     ]
     if not rows:
         return None
@@ -102,7 +102,8 @@ def budget_table(grants: Sequence[dict[str, Any]]) -> Table | None:
     for agent, limit in rows:
         used = Text("each its own") if limit["used"] is None else Text(limit["used_text"])
         bar = Text("") if limit["used"] is None else _bar(int(limit["used"]), int(limit["limit"]))
-        table.add_row(Text(agent), _window(limit["window_s"]), used, Text(limit["limit_text"]), bar)
+        span = "a request" if limit["kind"] == "share" else _window(limit["window_s"])
+        table.add_row(Text(agent), span, used, Text(limit["limit_text"]), bar)
     return table
 
 

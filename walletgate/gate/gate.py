@@ -32,7 +32,7 @@ from walletgate.errors import (
 )  # fmt: skip
 from walletgate.gate.ask import Ask, Session
 from walletgate.gate.broadcast import Broadcaster
-from walletgate.gate.facts import gather, with_pending
+from walletgate.gate.facts import balances_of, gather, with_pending
 from walletgate.gate.judging import (
     Judged,
     ask_nonce,
@@ -306,11 +306,13 @@ class Gate:
         found = self.store.request_of_hash(keccak256(raw))
         return found if found is not None and found.raw == raw else None
 
-    def limits(self, session: Session) -> tuple[LimitStatus, ...]:
-        """What is left of each limit of the session's grant."""
-        grant, now_ms = session.grant, self.now_ms()
+    async def limits(self, session: Session) -> tuple[LimitStatus, ...]:
+        """What is left of each limit of the session's grant; shares are of what its wallet holds now."""
+        grant, policy = session.grant, self.state.policies[session.grant.policy]
+        chain = self.chains.get(session.chain_id)
+        held = await balances_of(policy, grant.wallet, chain) if chain is not None else {}
         scope = Scope(grant.id, grant.team, grant.wallet, session.chain_id)
-        return headroom(self.state.policies[grant.policy], scope, used_without(self.state, (), now_ms))
+        return headroom(policy, scope, used_without(self.state, (), self.now_ms()), balances=held)
 
     def next_nonce(self, wallet: Address, chain_id: int) -> int | None:
         """The nonce the gate will use next, None before the first use of a wallet on a chain."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from walletgate.effects import DecodeContext, decode
 from walletgate.encoding import checksum_address
@@ -11,9 +11,10 @@ from walletgate.errors import InvalidRequestError
 from walletgate.gate.ask import Ask, Session
 from walletgate.gate.state import State
 from walletgate.limits import Movement, falls_into
-from walletgate.policy import Case, Facts, Policy, describe, judge
+from walletgate.policy import Case, Facts, Policy, PriceFact, describe, judge
 from walletgate.types import (
     Address,
+    Asset,
     Batch,
     Bucket,
     CodeAuthorization,
@@ -33,10 +34,14 @@ WORDS_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A decision, the effects it is about, and how an operator reads them."""
+    """A decision, the effects it is about, and how an operator reads them.
+
+    `prices` are those from feeds that were known then; they are stored with the decision, so that it can be replayed.
+    """
 
     decision: Decision
     effects: tuple[Effect, ...]
+    prices: Mapping[tuple[Asset, str], PriceFact] = field(default_factory=dict)
 
     def words(self, policy: Policy, wallet: Address) -> list[str]:
         """The effects in words, the first of them if there are very many."""
@@ -135,7 +140,7 @@ def judge_payload(
         expect=expect,
         facts=facts,
     )
-    return Judged(judge(policy, case, used), effects)
+    return Judged(judge(policy, case, used), effects, facts.prices)
 
 
 def used_without(state: State, own: Sequence[Movement], now_ms: int) -> Callable[[Bucket, int | None], int]:

@@ -23,10 +23,8 @@ from aiohttp import web
 from walletgate.audit.entry import parse_entry
 from walletgate.encoding import checksum_address, parse_hex, to_hex
 from walletgate.errors import AuthenticationError, ChainError, InvalidRequestError, SignerError, WalletGateError
-from walletgate.gate import ApprovalWord, CommandWord, Gate, Operations, SignedApproval, SignedCommand
+from walletgate.gate import ApprovalWord, CommandWord, Gate, Operations, Session, SignedApproval, SignedCommand
 from walletgate.gate.checkpoints import Checkpoints
-from walletgate.gate.judging import used_without
-from walletgate.policy import Scope, headroom
 from walletgate.server.api import http_status, respond
 from walletgate.server.node import bearer
 from walletgate.server.views import error_view, limit_view, operator_view
@@ -110,7 +108,7 @@ class OperatorApi:
                 {"name": o.name, "address": checksum_address(o.address), "removed_ms": o.removed_ms}
                 for o in state.operators.values()
             ],
-            "grants": [self._grant_status(grant) for grant in state.grants.values()],
+            "grants": [await self._grant_status(grant) for grant in state.grants.values()],
             "freezes": [
                 {"scope": f.scope, "operator": f.operator, "reason": f.reason, "at_ms": f.at_ms}
                 for f in state.freezes.values()
@@ -121,14 +119,12 @@ class OperatorApi:
             },
         }
 
-    def _grant_status(self, grant: Grant) -> dict[str, Any]:
-        state, now_ms = self._gate.state, self._gate.now_ms()
-        policy = state.policies[grant.policy]
+    async def _grant_status(self, grant: Grant) -> dict[str, Any]:
+        policy = self._gate.state.policies[grant.policy]
         limits = []
         if grant.revoked_ms is None:
             for chain_id in sorted(policy.chain_ids):
-                scope = Scope(grant.id, grant.team, grant.wallet, chain_id)
-                limits += [limit_view(limit) for limit in headroom(policy, scope, used_without(state, (), now_ms))]
+                limits += [limit_view(limit) for limit in await self._gate.limits(Session(grant, chain_id))]
         return {
             "id": grant.id,
             "agent": grant.agent,
