@@ -567,7 +567,7 @@ def test_a_gate_with_the_wrong_passphrase_does_not_start(home: Home, tmp_path: P
 def history(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home whose log has ten entries, under a checkpoint."""
     root = tmp_path_factory.mktemp("history")
-    home = make_home(root / "home", NOWHERE)
+    home = make_home(root / "home", NOWHERE, tokens={f"a{n}": f"{TOKEN[:-1]}{n}" for n in range(5)})
     file = secret_file(root)
     for number in range(5):
         for command in ("freeze", "unfreeze"):

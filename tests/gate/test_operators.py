@@ -31,7 +31,7 @@ async def refused(bench: Bench, work: Any, code: str) -> None:
     with pytest.raises(WalletGateError) as caught:
         await work
     assert caught.value.code == code
-    assert bench.last_entry()["kind"] in ("approval_refused", "operator_refused")
+    assert bench.last_entry()["kind"] in ("approval_refused", "operator_refused", "draft_refused")
     assert bench.last_entry()["code"] == code
     assert len(bench.chain.received) == before
 
@@ -201,10 +201,11 @@ def test_a_freeze_holds_for_the_very_next_request_and_for_approvals(tmp_path: Pa
         async with make_gate(tmp_path) as bench:
             waiting = await bench.pay(30)
             await bench.operations.command(bench.command("freeze", {"scope": "wallet:main", "reason": "drill"}))
+            assert bench.gate.find(waiting.id).status is Status.REJECTED  # type: ignore[union-attr]
             denied = await bench.pay(1)
             assert denied.status is Status.DENIED
             assert [r["code"] for r in json.loads(denied.decision)["reasons"]][-1] == "frozen"
-            await refused(bench, bench.approve(waiting), "frozen")
+            await refused(bench, bench.approve(waiting), "request_moved")
             await bench.operations.command(bench.command("unfreeze", {"scope": "wallet:main"}))
             assert (await bench.pay(1)).status is not Status.DENIED
 

@@ -12,13 +12,10 @@ from typing import Annotated
 import typer
 
 from walletgate.chain import NodeChain
-from walletgate.cli.client import signed_command
 from walletgate.cli.common import (
     DEFAULT_HOME,
     HomeOption,
     JsonOption,
-    OperatorFileOption,
-    OperatorOption,
     escape,
     home_of,
     leaving,
@@ -150,31 +147,6 @@ def explain(
                 out.print(escape(line))
         if judged.decision.outcome is Outcome.DENY:
             raise typer.Exit(3)
-
-
-@app.command("apply")
-def apply_policy(
-    file: FileArgument,
-    grant: Annotated[str, typer.Option("--grant", help="The grant's id, or its agent's name.")],
-    operator: OperatorOption = None,
-    operator_passphrase_file: OperatorFileOption = None,
-    home: HomeOption = DEFAULT_HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Put a policy in force for a grant; what waits under the old one ends."""
-    with leaving(as_json=as_json):
-        text = read_policy(file).text
-        answer = signed_command(
-            home,
-            "policy.apply",
-            {"grant": grant, "policy": text},
-            operator=operator,
-            passphrase_file=operator_passphrase_file,
-        )
-        if as_json:
-            print_json(answer)
-        else:
-            out.print(f"{answer['grant']} is now under {answer['policy']}")
 
 
 def _price_lines(policy: Policy, facts: Facts, now_s: int) -> list[str]:

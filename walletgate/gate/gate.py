@@ -36,6 +36,7 @@ from walletgate.gate.facts import balances_of, gather, with_pending
 from walletgate.gate.judging import (
     Judged,
     ask_nonce,
+    chains_of,
     check_session,
     decode_payload,
     denied,
@@ -429,7 +430,7 @@ class Gate:
     def _gate_reasons(self, session: Session, ask: Ask) -> list[Reason]:
         """What the gate itself holds against a request, whatever the policy says."""
         reasons = []
-        freeze = self.state.frozen_by(session.grant)
+        freeze = self.state.frozen_by(session.grant, *chains_of(ask.asked, session.chain_id))
         if freeze is not None:
             reasons.append(Reason("frozen", f"an operator has frozen {freeze.scope}: {printable(freeze.reason)}"))
         wanted, expected = ask_nonce(ask), self.next_nonce(session.grant.wallet, session.chain_id)

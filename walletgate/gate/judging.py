@@ -164,6 +164,11 @@ def denied(judged: Judged, *reasons: Reason) -> Judged:
     return replace(judged, decision=decision)
 
 
+def chains_of(asked: object, chain_id: int) -> tuple[int, ...]:
+    """The chains on which a request that came in for `chain_id` could be used; 0 is every one."""
+    return (chain_id, asked.chain_id) if isinstance(asked, CodeAuthorization) else (chain_id,)
+
+
 def ask_nonce(ask: Ask) -> int | None:
     """The nonce the agent insists on, if any."""
     return ask.asked.nonce if isinstance(ask.asked, TransactionRequest) else None

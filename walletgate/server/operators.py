@@ -3,9 +3,12 @@
     GET  /v1/status                  the gate, its wallets, grants, limits, freezes, chains
     GET  /v1/requests                ?status=…&limit=…, newest first      GET /v1/requests/{id}
     GET  /v1/policies/{hash}         a policy's text
+    GET  /v1/grants/{id}/versions    the policies a grant was put under, with their texts
+    GET  /v1/drafts                  commands that wait for operators, and what became of others, newest first
     GET  /v1/log                     ?start=…&stop=… entries as they were hashed, with a fresh checkpoint
     POST /v1/approvals               {"word": …, "signature", "reason"}: a yes or no, signed (EIP-712)
     POST /v1/commands                {"word": …, "body", "signature"}: any other change, signed (EIP-712)
+    POST /v1/drafts                  {"word": …, "signature", "reason"}: a yes or no to a draft, signed (EIP-712)
 
 Reading takes the operator token, which changes nothing. Every change takes an operator's signature over exactly
 that change. A grant token is worth nothing here; trying one is recorded.
@@ -23,11 +26,22 @@ from aiohttp import web
 from walletgate.audit.entry import parse_entry
 from walletgate.encoding import checksum_address, parse_hex, to_hex
 from walletgate.errors import AuthenticationError, ChainError, InvalidRequestError, SignerError, WalletGateError
-from walletgate.gate import ApprovalWord, CommandWord, Gate, Operations, Session, SignedApproval, SignedCommand
+from walletgate.gate import (
+    ApprovalWord,
+    CommandWord,
+    DraftWord,
+    Gate,
+    Operations,
+    Session,
+    SignedApproval,
+    SignedCommand,
+    SignedDraft,
+)
+from walletgate.gate.actions import quorum_of
 from walletgate.gate.checkpoints import Checkpoints
 from walletgate.server.api import http_status, respond
 from walletgate.server.node import bearer
-from walletgate.server.views import error_view, limit_view, operator_view
+from walletgate.server.views import draft_view, error_view, limit_view, operator_view, versions_view
 from walletgate.server.wire import read_body, read_object
 from walletgate.store import Grant
 from walletgate.types import Hash32, Status
@@ -62,6 +76,9 @@ class OperatorApi:
             web.get("/v1/log", self._guard(self._log)),
             web.post("/v1/approvals", self._guard(self._approve)),
             web.post("/v1/commands", self._guard(self._command)),
+            web.get("/v1/grants/{id}/versions", self._guard(self._versions)),
+            web.get("/v1/drafts", self._guard(self._drafts)),
+            web.post("/v1/drafts", self._guard(self._sign_draft)),
         ]
 
     def _guard(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -105,9 +122,16 @@ class OperatorApi:
                 for w in state.wallets.values()
             ],
             "operators": [
-                {"name": o.name, "address": checksum_address(o.address), "removed_ms": o.removed_ms}
+                {
+                    "name": o.name,
+                    "address": checksum_address(o.address),
+                    "roles": list(o.roles),
+                    "removed_ms": o.removed_ms,
+                }
                 for o in state.operators.values()
             ],
+            "quorum": quorum_of(self._gate),
+            "drafts": len(self._gate.store.drafts(status="open")),
             "grants": [await self._grant_status(grant) for grant in state.grants.values()],
             "freezes": [
                 {"scope": f.scope, "operator": f.operator, "reason": f.reason, "at_ms": f.at_ms}
@@ -213,6 +237,32 @@ class OperatorApi:
         if signed.word.action == "wallet.add":
             answer["opened"] = await self._open(answer["name"])
         return answer
+
+    async def _versions(self, http: web.Request) -> dict[str, Any]:
+        return versions_view(http.match_info["id"], self._gate.store)
+
+    async def _drafts(self, _http: web.Request) -> dict[str, Any]:
+        store = self._gate.store
+        return {"drafts": [draft_view(draft, store) for draft in store.drafts()]}
+
+    async def _sign_draft(self, http: web.Request) -> dict[str, Any]:
+        body = read_object(await read_body(http))
+        word = _object(body, "word")
+        signed = SignedDraft(
+            DraftWord(
+                draft=_text(word, "draft"),
+                approve=word.get("approve") is True,
+                action=_text(word, "action"),
+                payload=_hash(word, "payload"),
+                summary=_hash(word, "summary"),
+                before=_hash(word, "before"),
+                after=_hash(word, "after"),
+                expires=_number(word, "expires"),
+            ),
+            parse_hex(body.get("signature"), where="signature"),
+            str(body.get("reason") or "")[:500],
+        )
+        return await self._operations.sign_draft(signed)
 
     async def _open(self, wallet: str) -> bool:
         """Whether the signer could open the new wallet's keystore with the passphrase it was started with."""

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 from walletgate.encoding import checksum_address, printable, to_hex
-from walletgate.errors import WalletGateError
+from walletgate.errors import InvalidRequestError, WalletGateError
 from walletgate.gate.state import State
 from walletgate.policy import LimitStatus
-from walletgate.store import Approval, Request
+from walletgate.store import Approval, Draft, Request, Store, Version
 
 
 def agent_view(request: Request) -> dict[str, Any]:
@@ -68,6 +68,53 @@ def operator_view(request: Request, state: State, approvals: list[Approval]) -> 
         "memo": printable(stored["memo"]),
         "trace": {key: printable(str(value)) for key, value in stored["trace"].items()},
         "updated_ms": request.updated_ms,
+    }  # fmt: skip
+
+
+def draft_view(draft: Draft, store: Store) -> dict[str, Any]:
+    """A draft as operators read it before they sign it: everything that the word on it names."""
+    return {
+        "id": draft.id,
+        "action": draft.action,
+        "lines": list(draft.lines),
+        "status": draft.status,
+        "proposer": draft.proposer,
+        "grant": draft.about or None,
+        "before": to_hex(draft.before),
+        "after": to_hex(draft.after),
+        "body": draft.body,
+        "created_ms": draft.created_ms,
+        "expires_ms": draft.expires_ms,
+        "ended_ms": draft.ended_ms,
+        "signed": [voice.operator for voice in store.draft_voices(draft.id) if voice.approved],
+        "needs": int(store.setting("quorum", "1")),
+    }
+
+
+def versions_view(wanted: str, store: Store) -> dict[str, Any]:
+    """The policies that the grant (its id, or its agent's name) was put under, oldest first.
+
+    Raises:
+        InvalidRequestError: `grant_unknown`.
+    """
+    found = [g for g in store.grants() if wanted in (g.id, g.agent) and g.revoked_ms is None]
+    if len(found) != 1:
+        problem = "there is no grant" if not found else "more than one grant is called"
+        raise InvalidRequestError(f"{problem} {printable(wanted)}", code="grant_unknown")
+    (grant,) = found
+    texts = {policy.hash: policy for policy in store.policies()}
+    versions = store.versions(grant.id) or [Version(grant.id, 1, grant.policy, "", None, grant.created_ms)]
+    return {
+        "grant": grant.id,
+        "agent": grant.agent,
+        "policy": to_hex(grant.policy),
+        "versions": [
+            {
+                "number": v.number, "policy": to_hex(v.policy), "name": texts[v.policy].name, "operator": v.operator,
+                "draft": v.draft, "at_ms": v.at_ms, "text": texts[v.policy].text,
+            }
+            for v in versions
+        ],
     }  # fmt: skip
 
 

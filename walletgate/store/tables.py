@@ -48,13 +48,65 @@ class WalletRow(Row, table=True):
 
 
 class OperatorRow(Row, table=True):
-    """A person with a key of their own."""
+    """A person with a key of their own; `roles` are words with spaces between them."""
 
     __tablename__ = "operator"
     name: str = _text(key=True)
     address: bytes = _blob(unique=True)
     added_ms: int
     removed_ms: int | None = None
+    roles: str = _text()
+
+
+class SettingRow(Row, table=True):
+    """What operators have set for the whole gate, such as their quorum."""
+
+    __tablename__ = "setting"
+    key: str = _text(key=True)
+    value: str = _text()
+
+
+class DraftRow(Row, table=True):
+    """A command that waits for operators: `body` is its payload, `lines` what they read, as JSON."""
+
+    __tablename__ = "draft"
+    __table_args__: ClassVar[Any] = (Index("draft_by_status", "status"), {"sqlite_strict": True})
+    id: str = _text(key=True)
+    action: str = _text()
+    body: str = _text()
+    lines: str = _text()
+    about: str = _text()
+    before: bytes = _blob()
+    after: bytes = _blob()
+    proposer: str = _text()
+    status: str = _text()
+    created_ms: int
+    expires_ms: int
+    ended_ms: int | None = None
+
+
+class DraftVoiceRow(Row, table=True):
+    """An operator's signed word on one draft."""
+
+    __tablename__ = "draft_voice"
+    draft: str = _text(key=True)
+    operator: str = _text(key=True)
+    approved: int
+    signature: bytes = _blob()
+    reason: str = _text()
+    at_ms: int
+
+
+class VersionRow(Row, table=True):
+    """A policy that a grant was put under, and by whom; counted from 1."""
+
+    __tablename__ = "version"
+    grant_id: str = _text(key=True)
+    number: int = Field(primary_key=True)
+    policy: bytes = _blob()
+    operator: str = _text()
+    draft: str | None = _text(null=True)
+    at_ms: int
 
 
 class PolicyRow(Row, table=True):
@@ -165,7 +217,7 @@ class ApprovalRow(Row, table=True):
 
 
 class FreezeRow(Row, table=True):
-    """A freeze in force: scope is `all`, `wallet:NAME` or `grant:ID`."""
+    """A freeze in force: scope is `all`, `wallet:NAME`, `grant:ID`, `agent:NAME` or `chain:ID`."""
 
     __tablename__ = "freeze"
     scope: str = _text(key=True)
@@ -211,7 +263,7 @@ class CheckpointRow(Row, table=True):
 
 TABLES: tuple[type[Row], ...] = (
     MetaRow, WalletRow, OperatorRow, PolicyRow, GrantRow, RequestRow, MovementRow, NonceRow, ApprovalRow, FreezeRow,
-    CommandRow, AuditRow, LogHeadRow, CheckpointRow,
+    CommandRow, AuditRow, LogHeadRow, CheckpointRow, SettingRow, DraftRow, DraftVoiceRow, VersionRow,
 )  # fmt: skip
 
 _STOP = "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
