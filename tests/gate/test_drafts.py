@@ -35,7 +35,7 @@ async def command(bench: Bench, action: str, payload: dict[str, Any], secret: by
 
 
 def signed(bench: Bench, name: str, secret: bytes, /, *, approve: bool = True, **changes: Any) -> SignedDraft:
-    draft = bench.store.draft(name)
+    draft = bench.store.authority.draft(name)
     assert draft is not None
     word = word_on(draft, approve=approve, expires=bench.clock.now_ms // 1000 + 3600)
     word = replace(word, **changes)
@@ -91,7 +91,7 @@ def test_what_loosens_changes_nothing_until_the_quorum_has_signed(
             done = await sign(bench, answer["draft"], BOB)
             assert done["status"] == "live"
             assert authority(bench) != before
-            assert bench.store.draft(answer["draft"]).status == "live"  # type: ignore[union-attr]
+            assert bench.store.authority.draft(answer["draft"]).status == "live"  # type: ignore[union-attr]
             last = bench.last_entry()
             assert (last["operator"], last["draft"]) == ("alice", answer["draft"])
 
@@ -100,7 +100,7 @@ def test_what_loosens_changes_nothing_until_the_quorum_has_signed(
 
 def authority(bench: Bench) -> Any:
     store = bench.store
-    return [store.operators(), store.grants(), store.freezes(), store.setting("quorum", "1")]
+    return [store.operators(), store.grants(), store.freezes(), store.authority.setting("quorum", "1")]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_draft_dies_when_what_it_is_about_changes(tmp_path: Path, action: str,
         async with council(tmp_path) as bench:
             name = (await command(bench, "policy.apply", {"grant": "grant_1", "policy": LOOSER}))["draft"]
             await command(bench, action, payload, CAROL)
-            assert bench.store.draft(name).status == "stale"  # type: ignore[union-attr]
+            assert bench.store.authority.draft(name).status == "stale"  # type: ignore[union-attr]
             assert bench.last_entry()["kind"] == "draft_ended"
             await refused(bench, sign(bench, name, BOB), "draft_moved")
 
@@ -201,7 +201,7 @@ def test_a_draft_expires_to_the_millisecond_and_its_end_is_recorded(tmp_path: Pa
             bench.clock.now_ms += 1
             await refused(bench, sign(bench, late, BOB), "draft_moved")
             await command(bench, "freeze", {"scope": "all"})
-            assert bench.store.draft(late).status == "expired"  # type: ignore[union-attr]
+            assert bench.store.authority.draft(late).status == "expired"  # type: ignore[union-attr]
             assert "draft_ended" in bench.kinds()[-3:]
 
     run(work())
@@ -416,7 +416,7 @@ def test_versions_are_kept_and_a_roll_back_is_judged_like_any_change(tmp_path: P
             back = await command(bench, "policy.apply", {"grant": "grant_1", "policy": POLICY, "before": tight})
             assert policy_of(bench) == tight
             await sign(bench, back["draft"], CAROL)
-            versions = bench.store.versions("grant_1")
+            versions = bench.store.authority.versions("grant_1")
             assert [to_hex(v.policy) for v in versions] == [first, tight, first]
             assert [v.operator for v in versions] == ["", "alice", "alice"]
             assert [v.draft for v in versions] == [None, None, back["draft"]]
@@ -439,7 +439,7 @@ def test_drafts_read_as_what_compare_says(tmp_path: Path) -> None:
             answer = await command(bench, "policy.apply", {"grant": "grant_1", "policy": LOOSER})
             assert "The new policy is looser." in answer["lines"]
             assert any("no longer at most 50 USDC" in line for line in answer["lines"])
-            draft = bench.store.draft(answer["draft"])
+            draft = bench.store.authority.draft(answer["draft"])
             assert isinstance(draft, Draft)
             assert to_hex(draft.before) == policy_of(bench)
             word = word_on(draft, approve=True, expires=1)

@@ -17,18 +17,18 @@ from walletgate.policy.matches import KINDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()
 FOLDER = Path(walletgate.__file__).parent / "policy"
-READERS = {"document", "rules", "names", "prices", "matches", "where", "schedule"}
+READERS = {"document", "rules", "names", "prices", "matches", "where", "schedule", "approvals"}
 TAKES_A_KEY = {
     "need", "need_text", "text", "flag", "integer", "texts", "moment", "section", "need_table", "table", "tables",
     "raw", "has", "peek", "addresses", "need_addresses", "excluded", "assets", "contracts", "need_contracts", "words",
-    "bound", "read_chains", "_minute", "_read_methods", "_read_value", "_named_only",
+    "bound", "read_chains", "_minute", "_read_counts", "_read_methods", "_read_value", "_named_only",
 }  # fmt: skip
 WORDS = {"eq", "ne", "in", "lt", "le", "gt", "ge", "any", "all", "length", "not", "either", "use"}
 
 
 def read_keys() -> set[str]:
     """Every key that the modules which read policies ask a table for, by the text of their calls."""
-    found = set(KINDS) | WORDS | {"asset", "fees", "quote", "count"}
+    found = set(KINDS) | WORDS | {"asset", "fees", "quote", "count", "each"}
     for name in READERS:
         for node in ast.walk(ast.parse((FOLDER / f"{name}.py").read_text())):
             if not isinstance(node, ast.Call):

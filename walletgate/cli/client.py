@@ -149,7 +149,7 @@ class OperatorClient:
             found: list[dict[str, Any]] = self.get("/v1/drafts")["drafts"]
             return found
         with read_only(self.home.store) as store:
-            return [draft_view(draft, store) for draft in store.drafts()]
+            return [draft_view(draft, store) for draft in store.authority.drafts()]
 
     def sign_draft(
         self, draft: Mapping[str, Any], *, secret: bytes | Hand, approve: bool, reason: str

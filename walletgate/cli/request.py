@@ -27,7 +27,7 @@ from walletgate.cli.common import (
     talk,
 )  # fmt: skip
 from walletgate.cli.hand import Elsewhere, ExternalOption, SignatureOption, TypedDataOption
-from walletgate.cli.show import plain_request, request_panel, request_table
+from walletgate.cli.show import folded, plain_request, request_panel, request_table
 
 app = typer.Typer(no_args_is_help=True, help="Requests: see what agents asked for, and decide on what waits.")
 
@@ -44,15 +44,15 @@ def list_requests(
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """List requests, newest first."""
+    """List requests, newest first; those that wait and would do the same are one line."""
     with leaving(as_json=as_json):
         query = f"?limit={limit}" + (f"&status={quote(status, safe='')}" if status else "")
         requests = OperatorClient(home_of(home)).get(f"/v1/requests{query}")["requests"]
         if as_json:
             print_json(requests)
         elif plain:
-            for request in requests:
-                out.print(escape(plain_request(request)))
+            for request, count in folded(requests):
+                out.print(escape(plain_request(request, count)))
         else:
             out.print(request_table(requests))
 

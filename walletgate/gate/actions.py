@@ -89,7 +89,7 @@ class Action:
 
 def quorum_of(gate: Gate) -> int:
     """How many policy-makers must agree before anything is loosened."""
-    return int(gate.store.setting(QUORUM, "1"))
+    return int(gate.store.authority.setting(QUORUM, "1"))
 
 
 async def weigh(gate: Gate, action: Action, body: Body) -> Change:
@@ -182,7 +182,7 @@ def _set_roles(gate: Gate, by: By, body: Body) -> Act:
     _check_makers(gate, replace(operator, roles=roles))
 
     def act(tx: Writer) -> Answer:
-        tx.set_roles(operator.name, roles)
+        tx.authority.set_roles(operator.name, roles)
         before: list[Json] = list(operator.roles)
         tx.entry(Kind.OPERATOR_CHANGED, {"name": operator.name, "before": before, "roles": list(roles), **by.said})
         return {"name": operator.name, "roles": list(roles)}
@@ -228,7 +228,7 @@ def _set_quorum(gate: Gate, by: By, body: Body) -> Act:
         raise ConflictError(f"there are only {makers} policy-makers", code="quorum_unreachable")
 
     def act(tx: Writer) -> Answer:
-        tx.set_setting(QUORUM, str(after))
+        tx.authority.set_setting(QUORUM, str(after))
         tx.entry(Kind.QUORUM_CHANGED, {"before": before, "after": after, **by.said})
         return {"quorum": after}
 
@@ -278,7 +278,7 @@ def _create_grant(gate: Gate, by: By, body: Body) -> Act:
         tx.add_grant(
             Grant(grant_id, agent, team, wallet.address, policy.hash, token_hash(token), tx.now_ms, expires_ms)
         )
-        tx.add_version(Version(grant_id, 1, policy.hash, by.operator, by.draft, tx.now_ms))
+        tx.authority.add_version(Version(grant_id, 1, policy.hash, by.operator, by.draft, tx.now_ms))
         body: dict[str, Json] = {"wallet": to_hex(wallet.address), "policy": to_hex(policy.hash)}
         tx.entry(
             Kind.GRANT_CREATED, {"grant": grant_id, "agent": agent, "expires_ms": expires_ms, **body, **by.said}
@@ -321,15 +321,15 @@ def _apply_policy(gate: Gate, by: By, body: Body) -> Act:
     if body.get("before") not in (None, to_hex(grant.policy)):
         raise ConflictError("the grant is under another policy by now: look again", code="policy_changed")
 
-    versions = gate.store.versions(grant.id)
+    versions = gate.store.authority.versions(grant.id)
     first = Version(grant.id, 1, grant.policy, "", None, grant.created_ms)
 
     def act(tx: Writer) -> Answer:
         tx.add_policy(PolicyText(policy.hash, policy.name, policy.text, tx.now_ms))
         tx.set_grant_policy(grant.id, policy.hash)
         if not versions:
-            tx.add_version(first)
-        tx.add_version(
+            tx.authority.add_version(first)
+        tx.authority.add_version(
             Version(grant.id, (versions or [first])[-1].number + 1, policy.hash, by.operator, by.draft, tx.now_ms)
         )  # fmt: skip
         changed: dict[str, Json] = {"before": to_hex(grant.policy), "after": to_hex(policy.hash)}

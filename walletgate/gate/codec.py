@@ -24,6 +24,7 @@ from walletgate.types import (
     AccessEntry,
     Address,
     Allowance,
+    ApprovalGroup,
     ApprovalTerms,
     Asset,
     Batch,
@@ -209,7 +210,16 @@ def decision_from_json(body: Mapping[str, Any]) -> Decision:
         tuple(_reason(reason) for reason in body["reasons"]),
         Hash32(_bytes(body["policy"])),
         tuple(
-            ApprovalTerms(t["rule"], int(t["quorum"]), tuple(t["of"]), int(t["within_s"])) for t in body["approvals"]
+            ApprovalTerms(
+                t["rule"],
+                int(t["quorum"]),
+                tuple(t["of"]),
+                int(t["within_s"]),
+                tuple(ApprovalGroup(int(g["quorum"]), tuple(g["of"])) for g in t["groups"]),
+                t["every"],
+                t["apart"],
+            )
+            for t in body["approvals"]
         ),
     )
 

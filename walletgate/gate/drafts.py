@@ -70,7 +70,7 @@ def open_draft(gate: Gate, name: str) -> Draft:
     Raises:
         ConflictError: `draft_moved`, there is none, or it has ended.
     """
-    draft = gate.store.draft(name)
+    draft = gate.store.authority.draft(name)
     if draft is None or draft.status != "open" or gate.now_ms() >= draft.expires_ms:
         raise ConflictError("there is no such draft that waits", code="draft_moved")
     grant = gate.state.grants.get(draft.about)
@@ -97,13 +97,13 @@ def check_word(signed: SignedDraft, draft: Draft, operator: Operator, *, now_ms:
 def voices_for(gate: Gate, draft: Draft) -> set[str]:
     """Policy-makers of now who have agreed to a draft."""
     makers = {each.name for each in gate.state.operators.values() if each.has(POLICY_MAKER)}
-    return {voice.operator for voice in gate.store.draft_voices(draft.id) if voice.approved} & makers
+    return {voice.operator for voice in gate.store.authority.draft_voices(draft.id) if voice.approved} & makers
 
 
 def propose(tx: Writer, draft: Draft, signature: bytes) -> None:
     """Records a new draft and its proposer's voice."""
-    tx.add_draft(draft)
-    tx.add_draft_voice(DraftVoice(draft.id, draft.proposer, True, signature, "", tx.now_ms))
+    tx.authority.add_draft(draft)
+    tx.authority.add_draft_voice(DraftVoice(draft.id, draft.proposer, True, signature, "", tx.now_ms))
     tx.entry(
         Kind.DRAFT_PROPOSED,
         {
@@ -117,19 +117,19 @@ def propose(tx: Writer, draft: Draft, signature: bytes) -> None:
 
 def end_draft(tx: Writer, draft: Draft, status: str, why: str) -> None:
     """Records how an open draft ended; one that has ended already is left as it is."""
-    if tx.end_draft(draft.id, status):
+    if tx.authority.end_draft(draft.id, status):
         tx.entry(Kind.DRAFT_ENDED, {"draft": draft.id, "status": status, "why": why})
 
 
 def end_drafts_about(gate: Gate, tx: Writer, about: str, *, but: str | None) -> None:
     """Drafts about a grant that has just changed are about something else by now."""
-    for draft in gate.store.drafts(status="open", limit=OPEN_MAX):
+    for draft in gate.store.authority.drafts(status="open", limit=OPEN_MAX):
         if draft.about == about and draft.id != but:
             end_draft(tx, draft, "stale", "changed")
 
 
 def sweep(gate: Gate, tx: Writer) -> None:
     """Ends drafts that nobody completed in time."""
-    for draft in gate.store.drafts(status="open", limit=OPEN_MAX):
+    for draft in gate.store.authority.drafts(status="open", limit=OPEN_MAX):
         if tx.now_ms >= draft.expires_ms:
             end_draft(tx, draft, "expired", "expired")

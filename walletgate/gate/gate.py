@@ -31,6 +31,7 @@ from walletgate.errors import (
     WalletGateError,
 )  # fmt: skip
 from walletgate.gate.ask import Ask, Session
+from walletgate.gate.asking import Asking
 from walletgate.gate.broadcast import Broadcaster
 from walletgate.gate.facts import balances_of, gather, with_pending
 from walletgate.gate.judging import (
@@ -109,6 +110,7 @@ class Gate:
         self.state = State(store)
         self.commits = GroupCommit(store, signer, now_ms=self.now_ms, reload=self.state.load, hook=hook)
         self.broadcaster = Broadcaster(self)
+        self.asking = Asking(store)
         self.prices = PriceSource(chains, self.now_ms)
         self.node_facts = NodeFacts(chains, self.state, self.now_ms)
         self._inflight: dict[tuple[str, str], asyncio.Future[Request]] = {}
@@ -403,6 +405,8 @@ class Gate:
         reasons = self._gate_reasons(session, ask)
         if reasons:
             judged = denied(judged, *reasons)
+        if judged.decision.outcome is Outcome.REQUIRE_APPROVAL:
+            judged = denied(judged, *self.asking.reasons(self, grant, policy, judged.effects))
         decision = judged.decision
         if decision.outcome is Outcome.DENY:
             return Decided(judged, policy, None, None)
@@ -454,6 +458,7 @@ class Gate:
     ) -> Request:  # fmt: skip
         request = record_first(tx, session, ask, payload, request_id, outcome, signatures)
         tx.add_movements(self.state.book.pending(request_id))
+        self.asking.record(self, tx, request, outcome.judged.effects)
         return self.state.keep(request)
 
     # --- shared with operators and settlement ------------------------------------------------------------

@@ -157,7 +157,9 @@ def used_without(state: State, own: Sequence[Movement], now_ms: int) -> Callable
 
 
 def denied(judged: Judged, *reasons: Reason) -> Judged:
-    """The same, refused for further reasons."""
+    """The same, refused for further reasons; without any it is left as it is."""
+    if not reasons:
+        return judged
     decision = replace(
         judged.decision, outcome=Outcome.DENY, reasons=(*judged.decision.reasons, *reasons), bookings=(), approvals=()
     )

@@ -35,13 +35,14 @@ from walletgate.gate.drafts import (
 )  # fmt: skip
 from walletgate.gate.facts import with_pending
 from walletgate.gate.judging import Judged, chains_of, judge_payload, used_without
+from walletgate.gate.quorum import may_decide, satisfied
 from walletgate.gate.record import deadline_ms, record_signature
 from walletgate.gate.replay import expectation_of
 from walletgate.gate.writer import Job
 from walletgate.policy import Facts
 from walletgate.signers import Authorization, Signature
 from walletgate.store import APPROVER, ROLES, Approval, Draft, DraftVoice, Grant, Operator, Request, Writer
-from walletgate.types import Address, ApprovalTerms, Outcome, Payload, Status, Transaction
+from walletgate.types import Address, Outcome, Payload, Status, Transaction
 
 if TYPE_CHECKING:
     from walletgate.gate.gate import Gate
@@ -131,7 +132,8 @@ class Operations:
         stored = json.loads(request.decision)
         terms = decision_from_json(stored).approvals
         _check_word(word, request, stored["effects_digest"], grant, now_ms)
-        if not any(operator.name in term.of or not term.of for term in terms) or operator.address == request.wallet:
+        barred = self._authors(grant) if word.approve else frozenset()
+        if not may_decide(terms, operator.name, barred) or operator.address == request.wallet:
             raise ApprovalError(f"{operator.name} may not decide on this request", code="not_entitled")
         earlier = self._gate.store.approvals(request.id)
         if any(approval.operator == operator.name for approval in earlier):
@@ -141,7 +143,7 @@ class Operations:
             return _Verdict(request, operator, grant)
         valid = [a for a in earlier if a.approved and a.policy == grant.policy and a.expires_ms > now_ms]
         voices = {a.operator for a in valid if self._is_approver(a.operator)} | {operator.name}
-        if not _satisfied(terms, voices):
+        if not satisfied(terms, voices, barred):
             return _Verdict(request, operator, grant, complete=False)
         return self._judge_again(request, operator, grant, voices, facts)
 
@@ -167,7 +169,7 @@ class Operations:
         if state.frozen_by(grant, *chains_of(payload, request.chain_id)) is not None:
             raise ApprovalError("the grant is frozen", code="frozen")
         needs = judged.decision.approvals if judged.decision.outcome is Outcome.REQUIRE_APPROVAL else ()
-        if not _satisfied(needs, voices):
+        if not satisfied(needs, voices, self._authors(grant)):
             raise ApprovalError("the policy now asks for more approvals", code="approval_insufficient")
         if judged.decision.outcome is Outcome.DENY:
             state.claim(request)
@@ -199,6 +201,7 @@ class Operations:
             "reason": printable(signed.reason, length_max=200),
         }
         if not word.approve:
+            self._gate.asking.reject(tx, request, json.loads(request.decision)["effects"])
             return self._gate.end_waiting(tx, request, Status.REJECTED, Kind.REQUEST_REJECTED, body)
         tx.entry(Kind.APPROVAL_GIVEN, body)
         if not verdict.complete:
@@ -267,7 +270,7 @@ class Operations:
     def _draft(self, operator: Operator, signed: SignedCommand, change: Change) -> Act:
         """Makes a draft of a command that one operator cannot carry out alone."""
         gate = self._gate
-        if len(gate.store.drafts(status="open", limit=OPEN_MAX)) >= OPEN_MAX:
+        if len(gate.store.authority.drafts(status="open", limit=OPEN_MAX)) >= OPEN_MAX:
             raise ConflictError("too many drafts wait: sign or reject some", code="drafts_full")
 
         def act(tx: Writer) -> Answer:
@@ -321,7 +324,9 @@ class Operations:
         operator = self._operator(recover_operator(word, signed.signature, gate=self._name))
         draft = open_draft(gate, word.draft)
         check_word(signed, draft, operator, now_ms=gate.now_ms())
-        if word.approve and any(voice.operator == operator.name for voice in gate.store.draft_voices(draft.id)):
+        if word.approve and any(
+            voice.operator == operator.name for voice in gate.store.authority.draft_voices(draft.id)
+        ):
             raise ApprovalError(f"{operator.name} has signed this draft already", code="already_spoken")
         voices, carried_out = voices_for(gate, draft) | {operator.name}, None
         if word.approve and len(voices) >= quorum_of(gate):
@@ -337,9 +342,9 @@ class Operations:
             }  # fmt: skip
             if not word.approve:
                 tx.entry(Kind.DRAFT_REJECTED, entry)
-                tx.end_draft(draft.id, "rejected")
+                tx.authority.end_draft(draft.id, "rejected")
                 return {"draft": draft.id, "status": "rejected"}
-            tx.add_draft_voice(DraftVoice(draft.id, operator.name, True, signed.signature, reason, tx.now_ms))
+            tx.authority.add_draft_voice(DraftVoice(draft.id, operator.name, True, signed.signature, reason, tx.now_ms))
             tx.entry(Kind.DRAFT_SIGNED, entry)
             if carried_out is None:
                 said: Answer = {"signed": sorted(voices), "needs": quorum_of(gate)}
@@ -378,6 +383,11 @@ class Operations:
             raise ApprovalError(f"{checksum_address(address)} is not an operator of this gate", code="not_an_operator")
         return operator
 
+    def _authors(self, grant: Grant) -> frozenset[str]:
+        """Who gave the grant, and who drafted the policy it is under."""
+        versions = self._gate.store.authority.versions(grant.id)
+        return frozenset(version.operator for version in (*versions[:1], *versions[-1:]))
+
     def _is_approver(self, name: str) -> bool:
         operator = self._gate.state.operators.get(name)
         return operator is not None and operator.has(APPROVER)
@@ -412,10 +422,6 @@ def _check_word(word: ApprovalWord, request: Request, effects_digest: str, grant
         raise ApprovalError("the approval is under another policy", code="policy_changed")
     if now_ms >= word.expires * 1000:
         raise ApprovalError("the approval has expired", code="approval_expired")
-
-
-def _satisfied(terms: Sequence[ApprovalTerms], voices: set[str]) -> bool:
-    return all(len([v for v in voices if v in term.of or not term.of]) >= term.quorum for term in terms)
 
 
 def _object(body: object) -> Mapping[str, Any]:

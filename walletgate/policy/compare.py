@@ -23,6 +23,7 @@ from walletgate.policy.model import (
     AboveAmount,
     Always,
     ApproveRule,
+    AskingTerms,
     Limit,
     NewRecipient,
     Rule,
@@ -36,7 +37,7 @@ from walletgate.policy.words_rules import (
     limit_sentence,
     permit_sentence,
 )
-from walletgate.types import Measure
+from walletgate.types import ApprovalTerms, Measure
 
 EVER_MS: Final = 2**62
 _K = TypeVar("_K")
@@ -124,6 +125,7 @@ def _general(old: Policy, new: Policy) -> Iterator[Change]:
     yield _ordered("expires", a.expires_at, b.expires_at, _no_later)
     yield _ordered("max_gas", a.gas_max, b.gas_max, _no_later)
     yield _ordered("swap", a.swap, b.swap, _tighter_swap)
+    yield _ordered("asking", a.asking, b.asking, _tighter_asking)
     for part, before_, after_ in (
         ("accounts", a.accounts, b.accounts),
         ("underlying", dict(a.underlying), dict(b.underlying)),
@@ -149,6 +151,16 @@ def _ordered(part: str, before: _V, after: _V, is_tighter: Callable[[_V, _V], bo
 
 def _no_later(before: int | None, after: int | None) -> bool:
     return before is None or (after is not None and after <= before)
+
+
+def _tighter_asking(before: AskingTerms, after: AskingTerms) -> bool:
+    """Every count is still there, for as long and no higher, and what was rejected waits at least as long."""
+
+    def keeps(old: Sequence[tuple[int, int]], new: Sequence[tuple[int, int]]) -> bool:
+        return all(any(span >= window and most <= bound for span, most in new) for window, bound in old)
+
+    waits = before.again_after_ms is None or (after.again_after_ms or 0) >= before.again_after_ms
+    return waits and keeps(before.windows, after.windows) and keeps(before.freeze_after, after.freeze_after)
 
 
 def _tighter_swap(before: SwapTerms, after: SwapTerms) -> bool:
@@ -255,11 +267,18 @@ def _limits(old: Policy, new: Policy) -> Iterator[Change]:
         yield Change("limits", "fees", Direction.TIGHTER, "fees are no longer permitted")
 
 
+def _asks_as_much(one: ApprovalTerms, two: ApprovalTerms) -> bool:
+    """Whether `one` asks as much of people as `two`: whoever satisfies it satisfies the other."""
+    if two.groups and (one.groups, one.every) != (two.groups, two.every):
+        return False
+    people = (not two.of or (bool(one.of) and set(one.of) <= set(two.of))) and one.quorum >= two.quorum
+    return people and one.within_s <= two.within_s and (one.apart or not two.apart)
+
+
 def _implies_approval(strict: ApproveRule, loose: ApproveRule) -> bool:
     """Whether `strict` asks whenever `loose` does, and as much of people."""
     one, two = strict.terms, loose.terms
-    people = (not two.of or (bool(one.of) and set(one.of) <= set(two.of))) and one.quorum >= two.quorum
-    if not people or one.within_s > two.within_s:
+    if not _asks_as_much(one, two):
         return False
     match strict.when, loose.when:
         case Always(), _:

@@ -39,11 +39,13 @@ from walletgate.gate import (
 )
 from walletgate.gate.actions import quorum_of
 from walletgate.gate.checkpoints import Checkpoints
+from walletgate.gate.judging import used_without
+from walletgate.policy import Scope, headroom
 from walletgate.server.api import http_status, respond
 from walletgate.server.node import bearer
-from walletgate.server.views import draft_view, error_view, limit_view, operator_view, versions_view
+from walletgate.server.views import budget_view, draft_view, error_view, limit_view, operator_view, versions_view
 from walletgate.server.wire import read_body, read_object
-from walletgate.store import Grant
+from walletgate.store import Grant, Request
 from walletgate.types import Hash32, Status
 
 ENTRIES_MAX = 10_000
@@ -131,7 +133,7 @@ class OperatorApi:
                 for o in state.operators.values()
             ],
             "quorum": quorum_of(self._gate),
-            "drafts": len(self._gate.store.drafts(status="open")),
+            "drafts": len(self._gate.store.authority.drafts(status="open")),
             "grants": [await self._grant_status(grant) for grant in state.grants.values()],
             "freezes": [
                 {"scope": f.scope, "operator": f.operator, "reason": f.reason, "at_ms": f.at_ms}
@@ -182,7 +184,23 @@ class OperatorApi:
         request = self._gate.find(http.match_info["id"])
         if request is None:
             raise InvalidRequestError("there is no such request", code="request_unknown")
-        return {"request": operator_view(request, self._gate.state, self._gate.store.approvals(request.id))}
+        view = operator_view(request, self._gate.state, self._gate.store.approvals(request.id))
+        return {"request": {**view, "budgets": self._budgets(request)}}
+
+    def _budgets(self, request: Request) -> list[dict[str, Any]]:
+        """Each total of the grant that a waiting request draws on, without it and with it."""
+        state, now_ms = self._gate.state, self._gate.now_ms()
+        grant = state.grants[request.grant_id]
+        own = state.book.pending(request.id)
+        if request.status is not Status.AWAITING_APPROVAL or not own:
+            return []
+        policy, scope = state.policies[grant.policy], Scope(grant.id, grant.team, grant.wallet, request.chain_id)
+        both = (headroom(policy, scope, used_without(state, left_out, now_ms)) for left_out in (own, ()))
+        return [
+            budget_view(before, after)
+            for before, after in zip(*both, strict=True)
+            if after.used is not None and before.used != after.used
+        ]
 
     async def _policy(self, http: web.Request) -> dict[str, Any]:
         wanted = Hash32(parse_hex(http.match_info["hash"], where="hash", size_bytes=32))
@@ -243,7 +261,7 @@ class OperatorApi:
 
     async def _drafts(self, _http: web.Request) -> dict[str, Any]:
         store = self._gate.store
-        return {"drafts": [draft_view(draft, store) for draft in store.drafts()]}
+        return {"drafts": [draft_view(draft, store) for draft in store.authority.drafts()]}
 
     async def _sign_draft(self, http: web.Request) -> dict[str, Any]:
         body = read_object(await read_body(http))

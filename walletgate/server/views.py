@@ -7,8 +7,10 @@ from typing import Any
 
 from walletgate.encoding import checksum_address, printable, to_hex
 from walletgate.errors import InvalidRequestError, WalletGateError
+from walletgate.gate.asking import alike
 from walletgate.gate.state import State
 from walletgate.policy import LimitStatus
+from walletgate.policy.amounts import format_duration
 from walletgate.store import Approval, Draft, Request, Store, Version
 
 
@@ -56,6 +58,7 @@ def operator_view(request: Request, state: State, approvals: list[Approval]) -> 
         "digest": to_hex(request.digest),
         "effects_digest": decision["effects_digest"],
         "effects_data": decision["effects"],
+        "alike": to_hex(alike(decision["effects"])),
         "needs": decision["approvals"],
         "approvals": [
             {
@@ -86,8 +89,8 @@ def draft_view(draft: Draft, store: Store) -> dict[str, Any]:
         "created_ms": draft.created_ms,
         "expires_ms": draft.expires_ms,
         "ended_ms": draft.ended_ms,
-        "signed": [voice.operator for voice in store.draft_voices(draft.id) if voice.approved],
-        "needs": int(store.setting("quorum", "1")),
+        "signed": [voice.operator for voice in store.authority.draft_voices(draft.id) if voice.approved],
+        "needs": int(store.authority.setting("quorum", "1")),
     }
 
 
@@ -103,7 +106,7 @@ def versions_view(wanted: str, store: Store) -> dict[str, Any]:
         raise InvalidRequestError(f"{problem} {printable(wanted)}", code="grant_unknown")
     (grant,) = found
     texts = {policy.hash: policy for policy in store.policies()}
-    versions = store.versions(grant.id) or [Version(grant.id, 1, grant.policy, "", None, grant.created_ms)]
+    versions = store.authority.versions(grant.id) or [Version(grant.id, 1, grant.policy, "", None, grant.created_ms)]
     return {
         "grant": grant.id,
         "agent": grant.agent,
@@ -116,6 +119,21 @@ def versions_view(wanted: str, store: Store) -> dict[str, Any]:
             for v in versions
         ],
     }  # fmt: skip
+
+
+def budget_view(before: LimitStatus, after: LimitStatus) -> dict[str, Any]:
+    """What one request takes of a total: as it would be without it, and as it is with it."""
+    return {
+        "name": after.name,
+        "asset": after.asset,
+        "span": "all time" if after.window_s is None else format_duration(after.window_s),
+        "limit": str(after.limit),
+        "before": str(before.used or 0),
+        "after": str(after.used or 0),
+        "limit_text": after.limit_text,
+        "before_text": before.used_text,
+        "after_text": after.used_text,
+    }
 
 
 def limit_view(limit: LimitStatus) -> dict[str, Any]:

@@ -11,7 +11,6 @@ are written through the driver.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,18 +27,8 @@ from walletgate.audit.entry import Json, Kind, encode_entry
 from walletgate.audit.merkle import EMPTY, Frontier, append, frontier_root, leaf_hash, pack_frontier, unpack_frontier
 from walletgate.errors import InvariantViolation, StoreError
 from walletgate.limits import Movement, MovementState
-from walletgate.store.records import (
-    Approval,
-    Draft,
-    DraftVoice,
-    Freeze,
-    Grant,
-    Operator,
-    PolicyText,
-    Request,
-    Version,
-    Wallet,
-)
+from walletgate.store.authority import AuthorityReader, AuthorityWriter
+from walletgate.store.records import Approval, Freeze, Grant, Operator, PolicyText, Request, Wallet
 from walletgate.store.tables import (
     FENCE,
     SCHEMA_VERSION,
@@ -48,8 +37,6 @@ from walletgate.store.tables import (
     AuditRow,
     CheckpointRow,
     CommandRow,
-    DraftRow,
-    DraftVoiceRow,
     FreezeRow,
     GrantRow,
     MetaRow,
@@ -59,8 +46,6 @@ from walletgate.store.tables import (
     PolicyRow,
     RequestRow,
     Row,
-    SettingRow,
-    VersionRow,
     WalletRow,
 )  # fmt: skip
 from walletgate.types import Address, Asset, Booking, Bucket, Hash32, Measure, Status
@@ -96,6 +81,7 @@ class Store:
         self._db = connection
         self._lock = lock
         self.origin = origin
+        self.authority = AuthorityReader(self._all)
         self._frontier = EMPTY
         self._load_head()
 
@@ -191,30 +177,6 @@ class Store:
         """All operators, removed ones included."""
         rows = self._all(OperatorRow, "ORDER BY name")
         return [Operator(n, Address(a), t, r, tuple(roles.split())) for n, a, t, r, roles in rows]
-
-    def setting(self, key: str, default: str) -> str:
-        """What operators have set for the whole gate."""
-        return next((value for _, value in self._all(SettingRow, "WHERE key = ?", (key,))), default)
-
-    def drafts(self, *, status: str | None = None, limit: int = 100) -> list[Draft]:
-        """The newest drafts first."""
-        where, values = ("WHERE status = ? ", [status]) if status is not None else ("", [])
-        rows = self._all(DraftRow, f"{where}ORDER BY created_ms DESC, id LIMIT ?", [*values, limit])
-        return [_draft(row) for row in rows]
-
-    def draft(self, draft_id: str) -> Draft | None:
-        """A draft by its id."""
-        return next((_draft(row) for row in self._all(DraftRow, "WHERE id = ?", (draft_id,))), None)
-
-    def draft_voices(self, draft_id: str) -> list[DraftVoice]:
-        """Operators' words on a draft, in the order they came."""
-        rows = self._all(DraftVoiceRow, "WHERE draft = ? ORDER BY at_ms, operator", (draft_id,))
-        return [DraftVoice(d, o, bool(a), s, why, t) for d, o, a, s, why, t in rows]
-
-    def versions(self, grant_id: str) -> list[Version]:
-        """The policies a grant was put under, oldest first."""
-        rows = self._all(VersionRow, "WHERE grant_id = ? ORDER BY number", (grant_id,))
-        return [Version(g, n, Hash32(p), o, d, t) for g, n, p, o, d, t in rows]
 
     def policies(self) -> list[PolicyText]:
         """All policies ever in force."""
@@ -336,6 +298,7 @@ class Writer:
         self.now_ms = now_ms
         self._entries: list[tuple[int, bytes, bytes]] = []
         self._nonces: dict[tuple[Address, int], int] = {}
+        self.authority = AuthorityWriter(self._add, lambda query, values: db.execute(query, values).rowcount, now_ms)
 
     def entry(self, kind: Kind, body: Mapping[str, Json]) -> int:
         """Appends an audit entry and returns its index."""
@@ -367,32 +330,6 @@ class Writer:
     def add_operator(self, operator: Operator) -> None:
         """Records a new operator."""
         self._add(OperatorRow, {**asdict(operator), "roles": " ".join(operator.roles)})
-
-    def set_roles(self, name: str, roles: Sequence[str]) -> None:
-        """Gives an operator other roles."""
-        self._db.execute("UPDATE operator SET roles = ? WHERE name = ?", (" ".join(roles), name))
-
-    def set_setting(self, key: str, value: str) -> None:
-        """Sets something for the whole gate."""
-        query = _insert(SettingRow).replace("INSERT", "INSERT OR REPLACE", 1)
-        self._db.execute(query, (key, value))
-
-    def add_draft(self, draft: Draft) -> None:
-        """Records a new draft."""
-        self._add(DraftRow, {**asdict(draft), "lines": json.dumps(draft.lines)})
-
-    def end_draft(self, draft_id: str, status: str) -> bool:
-        """Records how a draft ended; False if it was not open any more, and then nothing changes."""
-        query = "UPDATE draft SET status = ?, ended_ms = ? WHERE id = ? AND status = 'open'"
-        return self._db.execute(query, (status, self.now_ms, draft_id)).rowcount == 1
-
-    def add_draft_voice(self, word: DraftVoice) -> None:
-        """Records an operator's word on a draft."""
-        self._add(DraftVoiceRow, {**asdict(word), "approved": int(word.approved)})
-
-    def add_version(self, version: Version) -> None:
-        """Records that a grant was put under a policy."""
-        self._add(VersionRow, asdict(version))
 
     def remove_operator(self, name: str) -> None:
         """Marks an operator as removed."""
@@ -515,11 +452,6 @@ def read_only(path: Path) -> Iterator[Store]:
         yield Store(db, origin, None)
     finally:
         db.close()
-
-
-def _draft(row: tuple[Any, ...]) -> Draft:
-    values = dict(zip(_columns(DraftRow), row, strict=True))
-    return Draft(**{**values, "lines": tuple(json.loads(values["lines"]))})
 
 
 def _request(row: tuple[Any, ...]) -> Request:

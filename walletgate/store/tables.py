@@ -216,6 +216,18 @@ class ApprovalRow(Row, table=True):
     at_ms: int
 
 
+class AskedRow(Row, table=True):
+    """A request that was put before operators; `alike` is what it has in common with others that would do the same."""
+
+    __tablename__ = "asked"
+    __table_args__: ClassVar[Any] = (Index("asked_by_grant", "grant_id", "at_ms"), {"sqlite_strict": True})
+    request: str = _text(key=True)
+    grant_id: str = _text()
+    alike: bytes = _blob()
+    at_ms: int
+    rejected_ms: int | None = None
+
+
 class FreezeRow(Row, table=True):
     """A freeze in force: scope is `all`, `wallet:NAME`, `grant:ID`, `agent:NAME` or `chain:ID`."""
 
@@ -263,7 +275,7 @@ class CheckpointRow(Row, table=True):
 
 TABLES: tuple[type[Row], ...] = (
     MetaRow, WalletRow, OperatorRow, PolicyRow, GrantRow, RequestRow, MovementRow, NonceRow, ApprovalRow, FreezeRow,
-    CommandRow, AuditRow, LogHeadRow, CheckpointRow, SettingRow, DraftRow, DraftVoiceRow, VersionRow,
+    CommandRow, AuditRow, LogHeadRow, CheckpointRow, AskedRow, SettingRow, DraftRow, DraftVoiceRow, VersionRow,
 )  # fmt: skip
 
 _STOP = "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
