@@ -504,7 +504,7 @@ def test_watching_shows_what_waits_and_takes_the_answer(live: Live, key: list[ob
     for request in run("request", "list", "--status", "awaiting_approval", "--json", home=live.home).json:
         run("request", "reject", request["request_id"], "--yes", *key, home=live.home)
     first = ask(live, 20.1, memo=HOSTILE)
-    child, screen = terminal("request", "watch", *map(str, key), "--home", str(live.home.root))
+    child, screen = terminal("request", "watch", "--plain", *map(str, key), "--home", str(live.home.root))
     child.expect("approve, reject or skip")
     child.sendline("a")
     child.expect(first)

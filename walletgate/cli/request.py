@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +27,7 @@ from walletgate.cli.common import (
     read_passphrase,
     talk,
 )  # fmt: skip
-from walletgate.cli.hand import Elsewhere, ExternalOption, SignatureOption, TypedDataOption
+from walletgate.cli.hand import Elsewhere, ExternalOption, Hand, SignatureOption, TypedDataOption
 from walletgate.cli.show import folded, plain_request, request_panel, request_table
 
 app = typer.Typer(no_args_is_help=True, help="Requests: see what agents asked for, and decide on what waits.")
@@ -112,17 +113,26 @@ def reject(  # noqa: PLR0917 - each is an option of the command line
 
 @app.command()
 def watch(
+    plain: Annotated[bool, typer.Option("--plain", help="One request after another, for screen readers.")] = False,
     operator: OperatorOption = None,
     operator_passphrase_file: OperatorFileOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Wait for requests that need you, show each, and take your answer."""
+    """Wait for requests that need you, show each, and take your answer.
+
+    On a terminal this is a screen with a queue; --plain asks line by line, as it does anywhere else.
+    """
     with leaving():
         client = OperatorClient(home_of(home))
         gate = client.get("/v1/status")["gate"]
         name, secret = client.operator_secret(
             operator, lambda what: read_passphrase(what, file=operator_passphrase_file)
         )
+        if not plain and sys.stdin.isatty() and sys.stdout.isatty():
+            from walletgate.cli.watch import WatchApp  # noqa: PLC0415 - only a screen needs it, and it is slow to load
+
+            WatchApp(client, Hand(secret), operator=name, gate=gate).run()
+            return
         talk.print(f"Watching as [bold]{escape(name)}[/]; Ctrl-C ends.")
         skipped: set[str] = set()
         while True:
