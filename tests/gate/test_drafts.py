@@ -12,7 +12,7 @@ from typing import Any
 import coincurve
 import pytest
 
-from tests.factories import ALICE, BOB, MALLORY, ORIGIN, POLICY, Bench, make_gate
+from tests.factories import ACME, ALICE, BOB, MALLORY, ORIGIN, POLICY, Bench, make_gate
 from tests.gate.test_operators import N, refused, run
 from walletgate.encoding import checksum_address, to_hex
 from walletgate.gate import DraftWord, SignedDraft, sign_word, word_on
@@ -444,6 +444,20 @@ def test_drafts_read_as_what_compare_says(tmp_path: Path) -> None:
             assert to_hex(draft.before) == policy_of(bench)
             word = word_on(draft, approve=True, expires=1)
             assert isinstance(word, DraftWord)
+
+    run(work())
+
+
+def test_a_name_that_stands_for_somebody_else_is_shown_with_its_address(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with council(tmp_path) as bench:
+            thief = checksum_address(b"\x66" * 20)
+            other = POLICY.replace(checksum_address(ACME), thief)
+            answer = await command(bench, "policy.apply", {"grant": "grant_1", "policy": other})
+            assert f"where acme is {thief}" in answer["lines"]
+            fresh = await command(bench, "grant.create", {"agent": "x", "wallet": "main", "policy": POLICY})
+            assert f"where acme is {checksum_address(ACME)}" in fresh["lines"]
+            assert any("where USDC is 0x" in line and "6 decimals" in line for line in fresh["lines"])
 
     run(work())
 

@@ -78,6 +78,32 @@ def test_a_quorum_needs_different_people(tmp_path: Path) -> None:
     run(work())
 
 
+def test_who_said_yes_may_still_say_no(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with make_gate(tmp_path, policy=QUORUM) as bench:
+            request = await bench.pay(30)
+            await bench.approve(request, ALICE)
+            assert (await bench.approve(request, ALICE, approve=False)).status is Status.REJECTED
+            assert [(a.operator, a.approved) for a in bench.store.approvals(request.id)] == [("alice", False)]
+
+    run(work())
+
+
+def test_a_yes_that_has_expired_counts_no_more_and_may_be_given_again(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with make_gate(tmp_path, policy=QUORUM) as bench:
+            request = await bench.pay(30)
+            now_s = bench.clock.now_ms // 1000
+            await bench.approve(request, ALICE, expires=now_s + 60)
+            bench.clock.forward(59)
+            await refused(bench, bench.approve(request, ALICE), "already_spoken")
+            bench.clock.forward(1)
+            assert (await bench.approve(request, BOB)).status is Status.AWAITING_APPROVAL
+            assert (await bench.approve(request, ALICE)).status is Status.SIGNED
+
+    run(work())
+
+
 def test_one_no_ends_it(tmp_path: Path) -> None:
     async def work() -> None:
         async with make_gate(tmp_path, policy=QUORUM) as bench:

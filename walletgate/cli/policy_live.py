@@ -28,7 +28,7 @@ from walletgate.cli.policy import FileArgument, read_policy
 from walletgate.cli.show import moment
 from walletgate.errors import InvalidRequestError
 from walletgate.policy import Policy, load
-from walletgate.policy.compare import compare, comparison_lines
+from walletgate.policy.compare import compare, comparison_lines, named_lines
 
 GrantOption = Annotated[str, typer.Option("--grant", help="The grant's id, or its agent's name.")]
 
@@ -95,7 +95,7 @@ def _apply(
     found = OperatorClient(home_of(home)).versions(grant)
     before = load(found["versions"][-1]["text"], source="the policy in force")
     if not as_json:
-        for line in comparison_lines(compare(before, policy)):
+        for line in (*comparison_lines(compare(before, policy)), *named_lines(before, policy)):
             talk.print(escape(line))
     payload: dict[str, Any] = {"grant": found["grant"], "policy": policy.text, "before": found["policy"]}
     answer = signed_command(home, "policy.apply", payload, operator=operator, passphrase_file=file)

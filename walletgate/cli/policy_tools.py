@@ -23,7 +23,7 @@ from walletgate.policy import Policy
 from walletgate.policy.amounts import parse_duration
 from walletgate.policy.bound import Exposure, bound
 from walletgate.policy.cases import result_lines, run_cases
-from walletgate.policy.compare import compare, comparison_lines
+from walletgate.policy.compare import compare, comparison_lines, named_lines
 from walletgate.policy.lint import Severity, in_order, lint
 from walletgate.policy.naming import asset_name, measure_text
 from walletgate.policy.onchain import disagreements
@@ -97,13 +97,14 @@ def compare_policies(
 ) -> None:
     """Say whether a new policy is tighter, looser or both, rule by rule, with examples."""
     with leaving(as_json=as_json):
-        comparison = compare(read_policy(old), read_policy(new))
+        before, after = read_policy(old), read_policy(new)
+        comparison = compare(before, after)
         if as_json:
             changes = [{"part": c.part, "name": c.name, "direction": c.direction.value, "text": c.text}
                        for c in comparison.changes]  # fmt: skip
             print_json({"direction": comparison.direction.value, "changes": changes})
         else:
-            for line in comparison_lines(comparison):
+            for line in (*comparison_lines(comparison), *named_lines(before, after)):
                 out.print(escape(line))
 
 

@@ -24,7 +24,7 @@ from walletgate.gate.drafts import end_drafts_about
 from walletgate.gate.gate import token_hash
 from walletgate.gate.standstill import end_waiting_of, freeze_scope, put_freeze
 from walletgate.policy import load, show
-from walletgate.policy.compare import Direction, compare, comparison_lines
+from walletgate.policy.compare import Direction, compare, comparison_lines, named_lines
 from walletgate.store import (
     APPROVER,
     POLICY_MAKER,
@@ -263,7 +263,7 @@ def _weigh_grant(gate: Gate, body: Body) -> Change:
     agent, wallet = _name(body, "agent"), _wallet(gate, body)
     whose = f"agent {agent} may use wallet {wallet.name}, {checksum_address(wallet.address)}"
     span = "until it is revoked" if body.get("lifetime_s") is None else f"for {_lifetime_s(body)} s"
-    return Change(True, (f"{whose}, {span}, under:", *show(policy)), after=policy.hash)
+    return Change(True, (f"{whose}, {span}, under:", *show(policy), *named_lines(None, policy)), after=policy.hash)
 
 
 def _create_grant(gate: Gate, by: By, body: Body) -> Act:
@@ -309,10 +309,12 @@ def _revoke_grant(gate: Gate, by: By, body: Body) -> Act:
 
 def _weigh_policy(gate: Gate, body: Body) -> Change:
     grant, new = _grant(gate, body), load(str(body.get("policy", "")), source="policy")
-    comparison = compare(gate.state.policies[grant.policy], new)
+    old = gate.state.policies[grant.policy]
+    comparison = compare(old, new)
     loosens = comparison.direction not in (Direction.SAME, Direction.TIGHTER)
     head = f"put {grant.id} of agent {grant.agent} under {new.name}, {to_hex(new.hash)}"
-    return Change(loosens, (head, *comparison_lines(comparison)), grant.id, grant.policy, new.hash)
+    lines = (head, *comparison_lines(comparison), *named_lines(old, new))
+    return Change(loosens, lines, grant.id, grant.policy, new.hash)
 
 
 def _apply_policy(gate: Gate, by: By, body: Body) -> Act:

@@ -436,7 +436,7 @@ class Gate:
         reasons = []
         freeze = self.state.frozen_by(session.grant, *chains_of(ask.asked, session.chain_id))
         if freeze is not None:
-            reasons.append(Reason("frozen", f"an operator has frozen {freeze.scope}: {printable(freeze.reason)}"))
+            reasons.append(Reason("frozen", f"{freeze.scope} is frozen: {printable(freeze.reason)}"))
         wanted, expected = ask_nonce(ask), self.next_nonce(session.grant.wallet, session.chain_id)
         if wanted is not None and expected is not None and wanted != expected:
             reasons.append(

@@ -136,7 +136,7 @@ class Operations:
         if not may_decide(terms, operator.name, barred) or operator.address == request.wallet:
             raise ApprovalError(f"{operator.name} may not decide on this request", code="not_entitled")
         earlier = self._gate.store.approvals(request.id)
-        if any(approval.operator == operator.name for approval in earlier):
+        if word.approve and any(a.operator == operator.name and a.expires_ms > now_ms for a in earlier):
             raise ApprovalError(f"{operator.name} has decided on this request already", code="already_spoken")
         if not word.approve:
             state.claim(request)
@@ -188,7 +188,7 @@ class Operations:
             request.id, operator.name, word.approve, word.policy, signed.signature, signed.reason,
             word.expires * 1000, tx.now_ms,
         )  # fmt: skip
-        tx.add_approval(approval)
+        tx.authority.put_approval(approval)
         body: dict[str, Json] = {
             "request": request.id,
             "grant": request.grant_id,

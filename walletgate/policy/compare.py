@@ -17,6 +17,7 @@ from enum import Enum
 from fractions import Fraction
 from typing import Final, TypeVar
 
+from walletgate.encoding import checksum_address
 from walletgate.policy.contain import covers, covers_addresses, covers_rule
 from walletgate.policy.document import Policy
 from walletgate.policy.model import (
@@ -29,6 +30,7 @@ from walletgate.policy.model import (
     Rule,
     SwapTerms,
 )
+from walletgate.policy.names import chain_name
 from walletgate.policy.probe import Example, example
 from walletgate.policy.words_rules import (
     approve_sentence,
@@ -37,7 +39,7 @@ from walletgate.policy.words_rules import (
     limit_sentence,
     permit_sentence,
 )
-from walletgate.types import ApprovalTerms, Measure
+from walletgate.types import Address, ApprovalTerms, Measure
 
 EVER_MS: Final = 2**62
 _K = TypeVar("_K")
@@ -303,6 +305,32 @@ def _approves(old: Policy, new: Policy) -> Iterator[Change]:
     for rule in after:
         if not any(_implies_approval(other, rule) for other in before):
             yield Change("approve", rule.name, Direction.TIGHTER, f"now asks {approve_sentence(new, rule)}")
+
+
+def named_lines(old: Policy | None, new: Policy) -> list[str]:
+    """What the names of a new policy stand for, where an old one had not said the same: a name proves nothing."""
+    before = {} if old is None else {name: _pinned(old, name) for name in old.assets}
+    book = {} if old is None else old.addresses
+    lines = []
+    for name in sorted(new.assets):
+        if before.get(name) != _pinned(new, name):
+            lines += [f"where {name} is {text}" for text in _pinned(new, name)]
+    for name, entry in sorted(new.addresses.items()):
+        if book.get(name) != entry:
+            everywhere = [checksum_address(address) for address in sorted(entry.members)]
+            there = everywhere + [_at(address, chain_id) for chain_id, address in sorted(entry.pinned)]
+            lines.append(f"where {name} is {', '.join(there + ['the wallet itself'] * entry.own)}")
+    return lines
+
+
+def _pinned(policy: Policy, name: str) -> list[str]:
+    """The tokens that an asset's name stands for; a chain's own coin needs no saying."""
+    tokens = (asset for asset in policy.assets[name] if not asset.is_native)
+    return [f"{_at(asset.address, asset.chain_id)} with {policy.decimals[asset]} decimals" for asset in tokens]
+
+
+def _at(address: Address, chain_id: int) -> str:
+    return f"{checksum_address(address)} on {chain_name(chain_id)}"
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:

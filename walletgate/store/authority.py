@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from walletgate.store.records import Draft, DraftVoice, Version
-from walletgate.store.tables import AskedRow, DraftRow, DraftVoiceRow, Row, SettingRow, VersionRow
+from walletgate.store.records import Approval, Draft, DraftVoice, Version
+from walletgate.store.tables import ApprovalRow, AskedRow, DraftRow, DraftVoiceRow, Row, SettingRow, VersionRow
 from walletgate.types import Hash32
 
 Select = Callable[[type[Row], str, Sequence[Any]], list[tuple[Any, ...]]]
@@ -86,6 +86,14 @@ class AuthorityWriter:
     def add_version(self, version: Version) -> None:
         """Records that a grant was put under a policy."""
         self._insert(VersionRow, asdict(version))
+
+    def put_approval(self, approval: Approval) -> None:
+        """Records an operator's word on a request, in place of an earlier one of theirs, which the log keeps."""
+        row = {**asdict(approval), "approved": int(approval.approved)}
+        changes = {name: value for name, value in row.items() if name not in ("request", "operator")}
+        query = f"UPDATE approval SET {', '.join(f'{name} = ?' for name in changes)} WHERE request = ? AND operator = ?"
+        if self._execute(query, (*changes.values(), approval.request, approval.operator)) == 0:
+            self._insert(ApprovalRow, row)
 
     def add_asked(self, request_id: str, grant_id: str, alike: bytes) -> None:
         """Records that a request was put before operators."""
