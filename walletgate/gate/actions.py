@@ -23,8 +23,8 @@ from walletgate.errors import ConflictError, InvalidRequestError
 from walletgate.gate.drafts import end_drafts_about
 from walletgate.gate.gate import token_hash
 from walletgate.gate.standstill import end_waiting_of, freeze_scope, put_freeze
-from walletgate.policy import load, show
-from walletgate.policy.compare import Direction, compare, comparison_lines, named_lines
+from walletgate.policy import Policy, load, show
+from walletgate.policy.compare import Comparison, Direction, compare, comparison_lines, named_lines
 from walletgate.store import (
     APPROVER,
     POLICY_MAKER,
@@ -80,10 +80,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing operators can command: who may, how it weighs, how it is done."""
+    """One thing operators can command: who may, how it weighs (None: by comparing policies), how it is done."""
 
     roles: tuple[str, ...]
-    weigh: Callable[[Gate, Body], Change]
+    weigh: Callable[[Gate, Body], Change] | None
     prepare: Callable[[Gate, By, Body], Act]
 
 
@@ -98,9 +98,11 @@ async def weigh(gate: Gate, action: Action, body: Body) -> Change:
     Raises:
         InvalidRequestError: the payload makes no sense. ConfigError: its policy does not.
     """
-    if action.weigh is _weigh_policy:
-        return await asyncio.to_thread(action.weigh, gate, body)
-    return action.weigh(gate, body)
+    if action.weigh is not None:
+        return action.weigh(gate, body)
+    grant, new = _grant(gate, body), load(str(body.get("policy", "")), source="policy")
+    old = gate.state.policies[grant.policy]
+    return _policy_change(grant, old, new, await asyncio.to_thread(compare, old, new))
 
 
 # --- freezing ----------------------------------------------------------------------------------------
@@ -307,10 +309,8 @@ def _revoke_grant(gate: Gate, by: By, body: Body) -> Act:
     return act
 
 
-def _weigh_policy(gate: Gate, body: Body) -> Change:
-    grant, new = _grant(gate, body), load(str(body.get("policy", "")), source="policy")
-    old = gate.state.policies[grant.policy]
-    comparison = compare(old, new)
+def _policy_change(grant: Grant, old: Policy, new: Policy, comparison: Comparison) -> Change:
+    """What putting a grant under another policy comes to."""
     loosens = comparison.direction not in (Direction.SAME, Direction.TIGHTER)
     head = f"put {grant.id} of agent {grant.agent} under {new.name}, {to_hex(new.hash)}"
     lines = (head, *comparison_lines(comparison), *named_lines(old, new))
@@ -354,7 +354,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "wallet.add": Action((POLICY_MAKER,), _weigh_add_wallet, _add_wallet),
     "grant.create": Action((POLICY_MAKER,), _weigh_grant, _create_grant),
     "grant.revoke": Action((POLICY_MAKER,), _weigh_revoke, _revoke_grant),
-    "policy.apply": Action((POLICY_MAKER,), _weigh_policy, _apply_policy),
+    "policy.apply": Action((POLICY_MAKER,), None, _apply_policy),
 }
 
 
