@@ -45,6 +45,8 @@ async def _answer(chain: FakeChain, method: str, params: list[Any]) -> Any:
         case "eth_call":
             call = params[0] if params and isinstance(params[0], dict) else {}
             return chain.reads.get((str(call.get("to")).lower(), str(call.get("data")).lower()), "0x" + "00" * 32)
+        case "eth_getCode":
+            return chain.reads.get((str(params[0]).lower(), "code"), "0x")
         case _:
             return chain.answers.get(method)
 

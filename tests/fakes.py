@@ -68,9 +68,9 @@ class FakeChain:
         answer = self.answers.get(method)
         if isinstance(answer, Exception):
             raise answer
-        if method == "eth_call" and answer is None:
-            call = params[0]
-            return self.reads.get((call["to"].lower(), call["data"].lower()))  # type: ignore[index]
+        if method == "eth_call" and answer is None and self.reads:
+            call: dict[str, str] = params[0]  # type: ignore[assignment]
+            return self.reads.get((call["to"].lower(), call["data"].lower()))
         return answer
 
     async def block(self, number: int) -> Block | None:

@@ -453,13 +453,29 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalGroup:
+    """`quorum` of the operators `of`."""
+
+    quorum: int
+    of: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalTerms:
-    """What it takes to lift one REQUIRE_APPROVAL: `quorum` of the operators `of`, within `within_s` seconds."""
+    """What it takes to lift one REQUIRE_APPROVAL: `quorum` of the operators `of`, within `within_s` seconds.
+
+    With `groups` it takes every one of them, by different people, or only one if `every` is False; `quorum` and `of`
+    are then the least number of people and all who may be among them. `apart` bars those who drafted the policy in
+    force or gave the grant.
+    """
 
     rule: str
     quorum: int
     of: tuple[str, ...]
     within_s: int
+    groups: tuple[ApprovalGroup, ...] = ()
+    every: bool = True
+    apart: bool = False
 
 
 class Measure(Enum):

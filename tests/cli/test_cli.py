@@ -505,7 +505,7 @@ def test_watching_shows_what_waits_and_takes_the_answer(live: Live, key: list[ob
     for request in run("request", "list", "--status", "awaiting_approval", "--json", home=live.home).json:
         run("request", "reject", request["request_id"], "--yes", *key, home=live.home)
     first = ask(live, 20.1, memo=HOSTILE)
-    child, screen = terminal("request", "watch", *map(str, key), "--home", str(live.home.root))
+    child, screen = terminal("request", "watch", "--plain", *map(str, key), "--home", str(live.home.root))
     child.expect("approve, reject or skip")
     child.sendline("a")
     child.expect(first)
@@ -577,7 +577,7 @@ def sign_checkpoint_of(home: Home) -> None:
 def history(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home whose log has ten entries, under a checkpoint."""
     root = tmp_path_factory.mktemp("history")
-    home = make_home(root / "home", NOWHERE)
+    home = make_home(root / "home", NOWHERE, tokens={f"a{n}": f"{TOKEN[:-1]}{n}" for n in range(5)})
     file = secret_file(root)
     for number in range(5):
         for command in ("freeze", "unfreeze"):

@@ -31,7 +31,7 @@ async def refused(bench: Bench, work: Any, code: str) -> None:
     with pytest.raises(WalletGateError) as caught:
         await work
     assert caught.value.code == code
-    assert bench.last_entry()["kind"] in ("approval_refused", "operator_refused")
+    assert bench.last_entry()["kind"] in ("approval_refused", "operator_refused", "draft_refused")
     assert bench.last_entry()["code"] == code
     assert len(bench.chain.received) == before
 
@@ -74,6 +74,32 @@ def test_a_quorum_needs_different_people(tmp_path: Path) -> None:
             assert (await bench.approve(request, ALICE)).status is Status.AWAITING_APPROVAL
             await refused(bench, bench.approve(request, ALICE), "already_spoken")
             assert (await bench.approve(request, BOB)).status is Status.SIGNED
+
+    run(work())
+
+
+def test_who_said_yes_may_still_say_no(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with make_gate(tmp_path, policy=QUORUM) as bench:
+            request = await bench.pay(30)
+            await bench.approve(request, ALICE)
+            assert (await bench.approve(request, ALICE, approve=False)).status is Status.REJECTED
+            assert [(a.operator, a.approved) for a in bench.store.approvals(request.id)] == [("alice", False)]
+
+    run(work())
+
+
+def test_a_yes_that_has_expired_counts_no_more_and_may_be_given_again(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with make_gate(tmp_path, policy=QUORUM) as bench:
+            request = await bench.pay(30)
+            now_s = bench.clock.now_ms // 1000
+            await bench.approve(request, ALICE, expires=now_s + 60)
+            bench.clock.forward(59)
+            await refused(bench, bench.approve(request, ALICE), "already_spoken")
+            bench.clock.forward(1)
+            assert (await bench.approve(request, BOB)).status is Status.AWAITING_APPROVAL
+            assert (await bench.approve(request, ALICE)).status is Status.SIGNED
 
     run(work())
 
@@ -201,10 +227,11 @@ def test_a_freeze_holds_for_the_very_next_request_and_for_approvals(tmp_path: Pa
         async with make_gate(tmp_path) as bench:
             waiting = await bench.pay(30)
             await bench.operations.command(bench.command("freeze", {"scope": "wallet:main", "reason": "drill"}))
+            assert bench.gate.find(waiting.id).status is Status.REJECTED  # type: ignore[union-attr]
             denied = await bench.pay(1)
             assert denied.status is Status.DENIED
             assert [r["code"] for r in json.loads(denied.decision)["reasons"]][-1] == "frozen"
-            await refused(bench, bench.approve(waiting), "frozen")
+            await refused(bench, bench.approve(waiting), "request_moved")
             await bench.operations.command(bench.command("unfreeze", {"scope": "wallet:main"}))
             assert (await bench.pay(1)).status is not Status.DENIED
 

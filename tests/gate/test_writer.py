@@ -53,7 +53,9 @@ def test_a_failed_commit_signs_nothing_and_books_nothing(tmp_path: Path) -> None
             assert len(bench.chain.received) == 1
             following = await bench.pay(1)
             assert (first.nonce, following.nonce) == (0, 1)
-            used = {limit.asset: limit.used for limit in bench.gate.limits(bench.session) if limit.kind == "window"}
+            used = {
+                limit.asset: limit.used for limit in await bench.gate.limits(bench.session) if limit.kind == "window"
+            }
             assert used["USDC"] == 2_000_000
 
     run(work())

@@ -63,3 +63,18 @@ def test_each_scope_asks_for_its_own_bucket(desk):
 
 def test_other_chains_are_left_out(desk):
     assert {name for name, _ in rows(desk, lambda _b, _w: 0, chain_id=1)} == {"calls"}
+
+
+def test_a_share_is_of_what_the_wallet_holds_and_nothing_while_that_is_not_known(desk):
+    policy = desk.load('[[limits]]\nname = "tenth"\nasset = "USDC"\nmax_share = "10%"\n')
+    scope = Scope("g1", None, desk.wallet, desk.base)
+
+    def shares(*args, **balances):
+        return [row for row in headroom(*args, **balances) if row.kind == "share"]
+
+    (known,) = shares(policy, scope, lambda _b, _w: 0, balances={desk.usdc: 99 * U + 9})
+    assert (known.kind, known.limit, known.available) == ("share", 9_900_000, 9_900_000)
+    assert known.limit_text == "10% of what the wallet holds: 9.9 USDC"
+    (unknown,) = shares(policy, scope, lambda _b, _w: 0)
+    assert (unknown.limit, unknown.available) == (0, 0)
+    assert unknown.limit_text == "10% of what the wallet holds, which is not known now"

@@ -242,14 +242,17 @@ def test_the_gates_own_nonce_is_answered_for_its_own_wallet_only(tmp_path: Path)
     run(work())
 
 
-@pytest.mark.parametrize("nonce", ["0x0", "0x2", "0xffffffff"])
-def test_only_the_next_nonce_is_accepted(tmp_path: Path, nonce: str) -> None:
+@pytest.mark.parametrize(
+    ("nonce", "why"),
+    [("0x0", "replacement_underpriced"), ("0x2", "nonce_not_next"), ("0xffffffff", "nonce_not_next")],
+)
+def test_only_the_next_nonce_is_accepted_or_one_to_replace(tmp_path: Path, nonce: str, why: str) -> None:
     async def work() -> None:
         async with make_endpoints(tmp_path) as endpoints:
             await endpoints.rpc("eth_sendTransaction", payment(1))
             answer = await endpoints.rpc("eth_sendTransaction", payment(1, nonce=nonce))
             assert code(answer) == 4001
-            assert [r["code"] for r in told(answer)["reasons"]][-1] == "nonce_not_next"
+            assert [r["code"] for r in told(answer)["reasons"]][-1] == why
             assert "result" in await endpoints.rpc("eth_sendTransaction", payment(1, nonce="0x1"))
 
     run(work())

@@ -96,7 +96,8 @@ def test_an_agent_with_an_operators_words_but_no_token_gets_nowhere(tmp_path: Pa
 @pytest.mark.parametrize(
     ("verb", "path"),
     [
-        ("POST", "/v1/approvals"), ("POST", "/v1/commands"), ("GET", "/v1/status"), ("GET", "/v1/requests"),
+        ("POST", "/v1/approvals"), ("POST", "/v1/commands"), ("POST", "/v1/drafts"), ("GET", "/v1/drafts"),
+        ("GET", "/v1/grants/grant_1/versions"), ("GET", "/v1/status"), ("GET", "/v1/requests"),
         ("GET", "/v1/log"), ("GET", "/v1/policies/0x" + "00" * 32), ("PUT", "/v1/policies"), ("PUT", "/v1/limits"),
         ("POST", "/v1/limits"), ("PATCH", "/v1/requests/r0"), ("POST", "/v1/requests/r0/approve"), ("GET", "/v1/keys"),
         ("GET", "/v1/wallets/main/key"), ("DELETE", "/v1/grants/grant_1"), ("POST", "/v2/commands"), ("GET", "/"),

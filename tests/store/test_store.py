@@ -154,7 +154,9 @@ def test_the_fence_of_a_file_stops_every_change_to_the_log(tmp_path: Path, state
     store.engine.close_now()
 
 
-@pytest.mark.parametrize("table", ["audit", "checkpoint", "policy", "approval", "command", "meta", "alembic_version"])
+@pytest.mark.parametrize(
+    "table", ["audit", "checkpoint", "policy", "draft_voice", "version", "command", "meta", "alembic_version"]
+)
 @pytest.mark.parametrize("statement", ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {}", "DROP TABLE {}"])
 def test_the_role_of_a_gate_cannot_change_what_is_only_ever_added(table: str, statement: str) -> None:
     database = shared_database()

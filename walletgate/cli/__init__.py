@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from walletgate.cli import audit, grant, operator, policy, policy_tools, request, store, wallet
+from walletgate.cli import audit, draft, grant, operator, policy, policy_live, policy_tools, request, store, wallet
 from walletgate.cli.demo import demo
 from walletgate.cli.doctor import doctor
 from walletgate.cli.gate import freeze, init, serve_command, status, unfreeze
@@ -27,9 +27,11 @@ app.add_typer(wallet.app, name="wallet")
 app.add_typer(operator.app, name="operator")
 app.add_typer(grant.app, name="grant")
 app.add_typer(grant.app, name="agent", hidden=True)
+policy_live.add_to(policy.app)
 policy_tools.add_to(policy.app)
 app.add_typer(policy.app, name="policy")
 app.add_typer(request.app, name="request")
+app.add_typer(draft.app, name="draft")
 app.add_typer(audit.app, name="audit")
 app.add_typer(store.app, name="store")
 

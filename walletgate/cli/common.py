@@ -65,6 +65,12 @@ HINTS = {
     "wrong_passphrase": "the passphrase is the one given when the keystore was made",
     "store_locked": "a gate is running on this home already: walletgate status",
     "behind_checkpoint": "walletgate audit verify",
+    "draft_moved": "walletgate draft list --all",
+    "draft_stale": "walletgate draft list --all",
+    "policy_changed": "walletgate policy history --grant GRANT",
+    "role_missing": "walletgate operator list",
+    "quorum_unreachable": "walletgate operator list",
+    "scope_unknown": "walletgate status",
 }
 
 HomeOption = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,14 +28,17 @@ from walletgate.cli.common import (
     read_passphrase,
     talk,
 )  # fmt: skip
+from walletgate.cli.draft import waits
+from walletgate.cli.hand import Elsewhere, ExternalOption, SignatureOption, TypedDataOption
 from walletgate.cli.show import budget_table
 from walletgate.cli.store import without_password
 from walletgate.encoding import checksum_address
-from walletgate.errors import ConfigError
+from walletgate.errors import ConfigError, InvalidRequestError
 from walletgate.server import create_home, serve
 from walletgate.server.home import DEFAULT_LISTEN
 from walletgate.signers import create_keystore
 from walletgate.signers.keystore import read_keystore
+from walletgate.types import CHAINS
 
 ChainOption = Annotated[
     list[str], typer.Option("--chain", help="A chain to serve, as NAME=URL (base=http://127.0.0.1:8545). Repeatable.")
@@ -42,7 +46,7 @@ ChainOption = Annotated[
 NameOption = Annotated[str, typer.Option("--name", help="The gate's name: log origin, and part of every signed word.")]
 ListenOption = Annotated[str, typer.Option("--listen", help="Where agents reach the gate, HOST:PORT.")]
 FirstOperatorOption = Annotated[str, typer.Option("--operator", help="The name of the first operator.")]
-ScopeArgument = Annotated[str, typer.Argument(help="all, wallet:NAME, grant:ID or agent:NAME.")]
+ScopeArgument = Annotated[str, typer.Argument(help="all, wallet:NAME, grant:ID, agent:NAME or chain:NAME.")]
 
 
 def init(
@@ -108,7 +112,8 @@ def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
             print_json(answer)
             return
         waiting = answer["open"]["awaiting_approval"]
-        out.print(f"[bold]{escape(answer['gate'])}[/]  log {answer['log']['size']} entries  {waiting} waiting")
+        drafts = f"  {answer['drafts']} drafts" if answer["drafts"] else ""
+        out.print(f"[bold]{escape(answer['gate'])}[/]  log {answer['log']['size']} entries  {waiting} waiting{drafts}")
         for chain in answer["chains"]:
             head = f"block {chain['head']}" if chain["problem"] is None else f"[red]{chain['problem']}[/]"
             out.print(f"chain {chain['chain_id']}  {head}")
@@ -120,36 +125,64 @@ def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
             out.print(table)
 
 
-def freeze(
+def freeze(  # noqa: PLR0917 - each is an option of the command line
     scope: ScopeArgument = "all",
     reason: Annotated[str, typer.Option("--reason", help="For the log.")] = "",
+    external: ExternalOption = False,
+    signature: SignatureOption = None,
+    typed_data: TypedDataOption = None,
     operator: OperatorOption = None,
     operator_passphrase_file: OperatorFileOption = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Stop signing for everything, a wallet, a grant or an agent, from the very next request."""
-    _command("freeze", {"scope": scope, "reason": reason}, operator, operator_passphrase_file, home, as_json)
+    """Stop signing for everything, a wallet, a grant, an agent or a chain, from the very next request.
+
+    What waits for operators there ends, rejected. One operator suffices.
+    """
+    elsewhere = Elsewhere(external, signature, typed_data)
+    _command("freeze", {"scope": scope, "reason": reason}, operator, operator_passphrase_file, elsewhere, home, as_json)
 
 
 def unfreeze(
     scope: ScopeArgument = "all",
+    external: ExternalOption = False,
+    signature: SignatureOption = None,
+    typed_data: TypedDataOption = None,
     operator: OperatorOption = None,
     operator_passphrase_file: OperatorFileOption = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """End a freeze."""
-    _command("unfreeze", {"scope": scope}, operator, operator_passphrase_file, home, as_json)
+    """End a freeze; needs the quorum."""
+    elsewhere = Elsewhere(external, signature, typed_data)
+    _command("unfreeze", {"scope": scope}, operator, operator_passphrase_file, elsewhere, home, as_json)
 
 
-def _command(action: str, payload: dict[str, Any], operator: str | None, file: Any, home: Any, as_json: bool) -> None:
+def _command(
+    action: str, payload: dict[str, Any], operator: str | None, file: Path | None, elsewhere: Elsewhere, home: Path,
+    as_json: bool,
+) -> None:  # fmt: skip
     with leaving(as_json=as_json):
-        answer = signed_command(home, action, payload, operator=operator, passphrase_file=file)
+        kind, _, name = str(payload["scope"]).partition(":")
+        if kind == "chain" and not name.isdigit():
+            payload = {**payload, "scope": f"chain:{_chain_id(home, name)}"}
+        answer = signed_command(home, action, payload, operator=operator, passphrase_file=file, elsewhere=elsewhere)
+        if waits(answer, as_json=as_json):
+            return
         if as_json:
             print_json(answer)
-        else:
-            out.print(f"{action}: {answer['scope']}")
+            return
+        ended = f"; {answer['ended']} waiting requests ended" if answer.get("ended") else ""
+        out.print(f"{action}: {answer['scope']}{ended}")
+
+
+def _chain_id(home: Path, name: str) -> int:
+    """The id of a chain that the home names, or that everybody knows."""
+    known = {chain.name: chain.chain_id for chain in home_of(home).read_config().chains}
+    if name not in known and name not in CHAINS:
+        raise InvalidRequestError(f"there is no chain {name}: give its number", code="scope_unknown")
+    return known.get(name) or CHAINS[name][0]
 
 
 def _grants(answer: dict[str, Any]) -> Table:

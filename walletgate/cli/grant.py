@@ -22,6 +22,7 @@ from walletgate.cli.common import (
     print_json,
     talk,
 )  # fmt: skip
+from walletgate.cli.draft import waits
 from walletgate.cli.policy import read_policy
 from walletgate.cli.show import moment
 from walletgate.server.home import Home, write_private
@@ -53,6 +54,8 @@ def create(  # noqa: PLR0917 - each is an option of the command line
             home, "grant.create", {**payload, **lifetime, **group},
             operator=operator, passphrase_file=operator_passphrase_file,
         )  # fmt: skip
+        if waits(answer, as_json=as_json):
+            return
         if save:
             path = _save(place, agent, answer["token"])
             answer = {**answer, "token": "saved", "file": str(path)}

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from walletgate.cli.client import signed_command
+from walletgate.chain import NodeChain
 from walletgate.cli.common import (
     DEFAULT_HOME,
     HomeOption,
     JsonOption,
-    OperatorFileOption,
-    OperatorOption,
     escape,
+    home_of,
     leaving,
     out,
     print_json,
@@ -25,17 +27,26 @@ from walletgate.encoding import parse_address, to_hex
 from walletgate.errors import ConfigError, InvalidRequestError
 from walletgate.gate import Session
 from walletgate.gate.codec import effect_json, plain
-from walletgate.gate.judging import Fees, fill, judge_payload
-from walletgate.policy import AGREES, Facts, Policy, describe, load, show
+from walletgate.gate.facts import balances_of
+from walletgate.gate.judging import Fees, Judged, fill, judge_payload
+from walletgate.gate.prices import PriceSource
+from walletgate.policy import AGREES, Facts, Need, Policy, describe, load, show
 from walletgate.policy import explain as explain_words
+from walletgate.policy.amounts import QUOTE_DECIMALS, format_amount
+from walletgate.policy.naming import asset_name
+from walletgate.server.app import clock_ms
+from walletgate.server.home import Home
 from walletgate.server.wire import ask_of_api
 from walletgate.store import Grant
-from walletgate.types import Bucket, Hash32, Outcome, Payload, Transaction, TransactionRequest
+from walletgate.types import CHAINS, Address, Bucket, Hash32, Outcome, Payload, Transaction, TransactionRequest
 
 app = typer.Typer(no_args_is_help=True, help="Policies: check, read in plain words, try, and put in force.")
 
 POLICY_SIZE_BYTES_MAX = 1024 * 1024
 FileArgument = Annotated[Path, typer.Argument(help="A policy file (TOML).")]
+NodeOption = Annotated[
+    list[str] | None, typer.Option("--node", help="A node to ask: URL, or CHAIN=URL where there are several chains.")
+]
 
 
 def read_policy(path: Path) -> Policy:
@@ -51,6 +62,25 @@ def read_policy(path: Path) -> Policy:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}", code="policy_missing") from None
     return load(text, source=str(path))
+
+
+def node_urls(policy: Policy, named: Sequence[str], home: Home | None) -> dict[int, str]:
+    """The nodes to ask, by chain id: those of `home`, and in their place those that are `named`.
+
+    Raises:
+        ConfigError: `node_invalid`, or what is wrong with the home.
+    """
+    urls = {} if home is None else {chain.chain_id: chain.url for chain in home.read_config().chains}
+    for text in named:
+        chain, _, url = ("", "", text) if text.startswith("http") else text.partition("=")
+        only = next(iter(policy.chain_ids)) if len(policy.chain_ids) == 1 else 0
+        number = int(chain) if chain.isascii() and chain.isdigit() and len(chain) < 20 else 0
+        chosen = CHAINS.get(chain, (number, ""))[0] if chain else only
+        if not chosen or not url.startswith(("http://", "https://")):
+            problem = "--node wants a URL, or CHAIN=URL when the policy has several chains"
+            raise ConfigError(problem, code="node_invalid")
+        urls[chosen] = url
+    return urls
 
 
 @app.command()
@@ -84,18 +114,27 @@ def explain(
     ],
     wallet: Annotated[str, typer.Option("--wallet", help="The wallet's address.")],
     chain: Annotated[int | None, typer.Option("--chain", help="Chain id; by default the policy's only one.")] = None,
+    node: NodeOption = None,
+    home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a request without touching anything: nothing spent yet, no node asked."""
+    """Judge a request without touching anything: nothing spent yet.
+
+    A node, by default the home's, is asked for prices of feeds and for balances, and only if the policy needs them.
+    """
     with leaving(as_json=as_json):
         policy = read_policy(file)
-        judged = _judge_file(policy, request, wallet, chain)
+        place = home_of(home)
+        urls = node_urls(policy, node or (), place if place.config.exists() else None)
+        judged, facts = _judge_file(policy, request, wallet, chain, urls)
+        prices = _price_lines(policy, facts, int(time.time()))
         if as_json:
             print_json(
                 {
                     "outcome": judged.decision.outcome.name.lower(),
                     "reasons": [plain(reason) for reason in judged.decision.reasons],
                     "effects": [effect_json(effect) for effect in judged.effects],
+                    "prices": prices,
                 }
             )
         else:
@@ -104,36 +143,46 @@ def explain(
                 out.print(f"it {escape(describe(effect, policy, wallet=owner))}")
             for line in explain_words(judged.decision, policy):
                 out.print(escape(line))
+            for line in prices:
+                out.print(escape(line))
         if judged.decision.outcome is Outcome.DENY:
             raise typer.Exit(3)
 
 
-@app.command("apply")
-def apply_policy(
-    file: FileArgument,
-    grant: Annotated[str, typer.Option("--grant", help="The grant's id, or its agent's name.")],
-    operator: OperatorOption = None,
-    operator_passphrase_file: OperatorFileOption = None,
-    home: HomeOption = DEFAULT_HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Put a policy in force for a grant; what waits under the old one ends."""
-    with leaving(as_json=as_json):
-        text = read_policy(file).text
-        answer = signed_command(
-            home,
-            "policy.apply",
-            {"grant": grant, "policy": text},
-            operator=operator,
-            passphrase_file=operator_passphrase_file,
-        )
-        if as_json:
-            print_json(answer)
-        else:
-            out.print(f"{answer['grant']} is now under {answer['policy']}")
+def _price_lines(policy: Policy, facts: Facts, now_s: int) -> list[str]:
+    """Which prices were used, and how old they are; or that there was none."""
+    lines = []
+    for price in policy.terms.prices:
+        name = f"1 {asset_name(policy, price.asset)}"
+        fact = facts.prices.get((price.asset, price.unit))
+        if price.fixed is not None:
+            lines.append(f"price used: {name} = {format_amount(price.fixed, QUOTE_DECIMALS)} {price.unit}, fixed")
+        elif fact is not None:
+            value, age_s = format_amount(fact.value, QUOTE_DECIMALS), max(0, now_s - fact.at_s)
+            lines.append(f"price used: {name} = {value} {price.unit}, {age_s} s old, from its feed")
+        elif price.unit in policy.index.units:
+            lines.append(f"no price: {name} in {price.unit} is not known; name a node with --node")
+    return lines
 
 
-def _judge_file(policy: Policy, path: Path, wallet: str, chain: int | None) -> Any:
+async def _look(policy: Policy, wallet: Address, chain_id: int, urls: Mapping[int, str]) -> Facts:
+    """What nodes say about prices and balances, as far as the policy needs to know."""
+    chains = {number: NodeChain(url, number) for number, url in urls.items()}
+    try:
+        prices, held = {}, {}
+        if Need.PRICES in policy.needs:
+            prices = await PriceSource(chains, clock_ms).known(policy, chain_id)
+        if Need.BALANCES in policy.needs and chain_id in chains:
+            held = await balances_of(policy, wallet, chains[chain_id])
+        return Facts(prices=prices, balances=held)
+    finally:
+        for each in chains.values():
+            await each.close()
+
+
+def _judge_file(
+    policy: Policy, path: Path, wallet: str, chain: int | None, urls: Mapping[int, str]
+) -> tuple[Judged, Facts]:
     try:
         body = strict_json(path.read_bytes())
     except OSError as error:
@@ -153,13 +202,17 @@ def _judge_file(policy: Policy, path: Path, wallet: str, chain: int | None) -> A
     def unused(_bucket: Bucket, _window_ms: int | None) -> int:
         return 0
 
-    return judge_payload(
+    gas = payload.gas if isinstance(payload, Transaction) else None
+    looked = asyncio.run(_look(policy, address, session.chain_id, urls))
+    facts = replace(looked, first_seen_ms={}, gas=gas, simulation=AGREES)
+    judged = judge_payload(
         payload,
         session=session,
         policy=policy,
         now_ms=int(time.time() * 1000),
         method=ask.method,
         expect=ask.expect,
-        facts=Facts(first_seen_ms={}, gas=payload.gas if isinstance(payload, Transaction) else None, simulation=AGREES),
+        facts=facts,
         used=unused,
     )
+    return judged, facts

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -11,18 +13,20 @@ from rich.table import Table
 from rich.text import Text
 
 from walletgate.cli.common import DEFAULT_HOME, HomeOption, JsonOption, escape, home_of, leaving, out, print_json
-from walletgate.cli.policy import FileArgument, read_policy
+from walletgate.cli.policy import FileArgument, NodeOption, node_urls, read_policy
 from walletgate.cli.show import moment
 from walletgate.errors import ConfigError
 from walletgate.gate.codec import plain
 from walletgate.gate.replay import replay
+from walletgate.gate.survey import survey
 from walletgate.policy import Policy
 from walletgate.policy.amounts import parse_duration
 from walletgate.policy.bound import Exposure, bound
 from walletgate.policy.cases import result_lines, run_cases
-from walletgate.policy.compare import compare, comparison_lines
-from walletgate.policy.lint import Severity, lint
+from walletgate.policy.compare import compare, comparison_lines, named_lines
+from walletgate.policy.lint import Severity, in_order, lint
 from walletgate.policy.naming import asset_name, measure_text
+from walletgate.policy.onchain import disagreements
 from walletgate.store import read_store
 from walletgate.types import Measure, Outcome
 
@@ -52,10 +56,25 @@ def run_policy_cases(
             raise typer.Exit(1)
 
 
-def lint_policy(file: FileArgument, as_json: JsonOption = False) -> None:
-    """Find rules that do nothing, do more than they say, or look like a slip; fails on errors."""
+def lint_policy(
+    file: FileArgument,
+    node: NodeOption = None,
+    on_chain: Annotated[
+        bool, typer.Option("--on-chain", help="Ask the home's configured nodes about everything pinned, too.")
+    ] = False,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Find rules that do nothing, do more than they say, or look like a slip; fails on errors.
+
+    With a node, also what is pinned and disagrees with the chain: decimals, symbols, code, chain id.
+    """
     with leaving(as_json=as_json):
-        findings = lint(read_policy(file), now_s=int(time.time()))
+        policy = read_policy(file)
+        findings = lint(policy, now_s=int(time.time()))
+        if node or on_chain:
+            urls = node_urls(policy, node or (), home_of(home) if on_chain else None)
+            findings = in_order((*findings, *disagreements(policy, asyncio.run(survey(policy, urls)))))
         if as_json:
             print_json([plain(finding) for finding in findings])
         elif not findings:
@@ -78,13 +97,14 @@ def compare_policies(
 ) -> None:
     """Say whether a new policy is tighter, looser or both, rule by rule, with examples."""
     with leaving(as_json=as_json):
-        comparison = compare(read_policy(old), read_policy(new))
+        before, after = read_policy(old), read_policy(new)
+        comparison = compare(before, after)
         if as_json:
             changes = [{"part": c.part, "name": c.name, "direction": c.direction.value, "text": c.text}
                        for c in comparison.changes]  # fmt: skip
             print_json({"direction": comparison.direction.value, "changes": changes})
         else:
-            for line in comparison_lines(comparison):
+            for line in (*comparison_lines(comparison), *named_lines(before, after)):
                 out.print(escape(line))
 
 
@@ -132,16 +152,20 @@ def replay_policy(
             grants = {grant.id: grant for grant in reader.grants()}
             results = list(replay(policy, reader.requests_since(start_ms), grants))
         changed = [result for result in results if result.before is not result.after]
+        missing = Counter(note for result in results for note in result.notes)
         if as_json:
-            print_json({"requests": len(results), "changed": [plain(result) for result in changed]})
+            found = [plain(result) for result in changed]
+            print_json({"requests": len(results), "changed": found, "not_recorded": dict(missing)})
             return
         table = Table("time", "agent", "was", "would be", "what, and why", box=None, pad_edge=False)
         for result in changed:
-            what = "; ".join((*result.words[:1], *result.reasons[:1]))
+            what = "; ".join((*result.words[:1], *result.notes, *result.reasons[:1]))
             table.add_row(moment(result.at_ms), result.agent, _SAID[result.before], _SAID[result.after], Text(what))
         if changed:
             out.print(table)
         out.print(f"{len(changed)} of {len(results)} requests would have been decided differently.")
+        for note, count in sorted(missing.items()):
+            out.print(f"{note}: {count} requests were judged without it, and so refused.")
 
 
 def add_to(app: typer.Typer) -> None:

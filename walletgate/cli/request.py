@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from urllib.parse import quote
 import typer
 from rich.prompt import Prompt
 
-from walletgate.cli.client import OperatorClient
+from walletgate.cli.client import OperatorClient, hand_of
 from walletgate.cli.common import (
     DEFAULT_HOME,
     HomeOption,
@@ -26,7 +27,8 @@ from walletgate.cli.common import (
     read_passphrase,
     talk,
 )  # fmt: skip
-from walletgate.cli.show import plain_request, request_panel, request_table
+from walletgate.cli.hand import Elsewhere, ExternalOption, Hand, SignatureOption, TypedDataOption
+from walletgate.cli.show import folded, plain_request, request_panel, request_table
 
 app = typer.Typer(no_args_is_help=True, help="Requests: see what agents asked for, and decide on what waits.")
 
@@ -43,15 +45,15 @@ def list_requests(
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """List requests, newest first."""
+    """List requests, newest first; those that wait and would do the same are one line."""
     with leaving(as_json=as_json):
         query = f"?limit={limit}" + (f"&status={quote(status, safe='')}" if status else "")
         requests = OperatorClient(home_of(home)).get(f"/v1/requests{query}")["requests"]
         if as_json:
             print_json(requests)
         elif plain:
-            for request in requests:
-                out.print(escape(plain_request(request)))
+            for request, count in folded(requests):
+                out.print(escape(plain_request(request, count)))
         else:
             out.print(request_table(requests))
 
@@ -68,46 +70,69 @@ def show(request_id: IdArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonO
 
 
 @app.command()
-def approve(
+def approve(  # noqa: PLR0917 - each is an option of the command line
     request_id: IdArgument,
     reason: ReasonOption = "",
     yes: YesOption = False,
+    external: ExternalOption = False,
+    signature: SignatureOption = None,
+    typed_data: TypedDataOption = None,
     operator: OperatorOption = None,
     operator_passphrase_file: OperatorFileOption = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
     """Show a request, ask, and sign your yes to exactly it."""
-    _decide(home, request_id, True, reason, yes, operator, operator_passphrase_file, as_json)
+    elsewhere = Elsewhere(external, signature, typed_data)
+    _decide(
+        home, request_id, approve=True, reason=reason, yes=yes, operator=operator,
+        file=operator_passphrase_file, elsewhere=elsewhere, as_json=as_json,
+    )  # fmt: skip
 
 
 @app.command()
-def reject(
+def reject(  # noqa: PLR0917 - each is an option of the command line
     request_id: IdArgument,
     reason: ReasonOption = "",
     yes: YesOption = False,
+    external: ExternalOption = False,
+    signature: SignatureOption = None,
+    typed_data: TypedDataOption = None,
     operator: OperatorOption = None,
     operator_passphrase_file: OperatorFileOption = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
     """Sign your no to a request; one no ends it."""
-    _decide(home, request_id, False, reason, yes, operator, operator_passphrase_file, as_json)
+    elsewhere = Elsewhere(external, signature, typed_data)
+    _decide(
+        home, request_id, approve=False, reason=reason, yes=yes, operator=operator,
+        file=operator_passphrase_file, elsewhere=elsewhere, as_json=as_json,
+    )  # fmt: skip
 
 
 @app.command()
 def watch(
+    plain: Annotated[bool, typer.Option("--plain", help="One request after another, for screen readers.")] = False,
     operator: OperatorOption = None,
     operator_passphrase_file: OperatorFileOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Wait for requests that need you, show each, and take your answer."""
+    """Wait for requests that need you, show each, and take your answer.
+
+    On a terminal this is a screen with a queue; --plain asks line by line, as it does anywhere else.
+    """
     with leaving():
         client = OperatorClient(home_of(home))
         gate = client.get("/v1/status")["gate"]
         name, secret = client.operator_secret(
             operator, lambda what: read_passphrase(what, file=operator_passphrase_file)
         )
+        if not plain and sys.stdin.isatty() and sys.stdout.isatty():
+            from walletgate.cli.watch import WatchApp  # noqa: PLC0415 - only a screen needs it, and it is slow to load
+
+            WatchApp(client, Hand(secret), operator=name, gate=gate).run()
+            return
         talk.print(f"Watching as [bold]{escape(name)}[/]; Ctrl-C ends.")
         skipped: set[str] = set()
         while True:
@@ -146,20 +171,20 @@ def _path(request_id: str) -> str:
 
 
 def _decide(
-    home: Path, request_id: str, approve: bool, reason: str, yes: bool, operator: str | None, file: Path | None,
-    as_json: bool,
+    home: Path, request_id: str, *, approve: bool, reason: str, yes: bool, operator: str | None, file: Path | None,
+    elsewhere: Elsewhere, as_json: bool,
 ) -> None:  # fmt: skip
     with leaving(as_json=as_json):
         client = OperatorClient(home_of(home))
         gate = client.get("/v1/status")["gate"]
         request = client.get(_path(request_id))["request"]
         verb = "Approve" if approve else "Reject"
-        if not as_json:
+        if not as_json and not elsewhere.is_used:
             out.print(request_panel(request))
-        if not yes and not typer.confirm(f"{verb} this request?", err=True):
+        if not yes and not elsewhere.is_used and not typer.confirm(f"{verb} this request?", err=True):
             raise typer.Exit(1)
-        _, secret = client.operator_secret(operator, lambda what: read_passphrase(what, file=file))
-        done: dict[str, Any] = client.approve(request, secret=secret, gate=gate, approve=approve, reason=reason)
+        hand = hand_of(client, operator=operator, passphrase_file=file, elsewhere=elsewhere)
+        done: dict[str, Any] = client.approve(request, secret=hand, gate=gate, approve=approve, reason=reason)
         if as_json:
             print_json(done)
         else:

@@ -44,8 +44,7 @@ def request_panel(request: dict[str, Any]) -> RenderableType:
         rule = f" ({reason['rule']})" if reason["rule"] else ""
         facts.add_row("because", Text(f"{reason['text']}{rule}"))
     for need in request["needs"]:
-        who = ", ".join(need["of"]) or "any operator"
-        facts.add_row("needs", Text(f"{need['quorum']} of {who}"))
+        facts.add_row("needs", Text(needs_text(need)))
     for word in request["approvals"]:
         verb = "approved" if word["approved"] else "rejected"
         facts.add_row("so far", Text(f"{verb} by {word['operator']} at {moment(word['at_ms'])}"))
@@ -67,13 +66,33 @@ def request_panel(request: dict[str, Any]) -> RenderableType:
     return Panel(Group(*parts), title=title, title_align="left", border_style=style)
 
 
+def needs_text(need: dict[str, Any]) -> str:
+    """Whom a request waits for."""
+    said = f"{need['quorum']} of {', '.join(need['of']) or 'any operator'}"
+    if need["groups"]:
+        between = " and " if need["every"] else " or "
+        said = between.join(f"{group['quorum']} of {', '.join(group['of'])}" for group in need["groups"])
+    return f"{said}, but not who drafted the policy or gave the grant" if need["apart"] else said
+
+
+def folded(requests: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], int]]:
+    """Requests with how many there are like each: those of one grant that wait and would do the same are one line."""
+    found: dict[tuple[str, str, str], tuple[dict[str, Any], int]] = {}
+    for request in requests:
+        waits = request["status"] == "awaiting_approval"
+        key = (request["grant"], request["alike"], "" if waits else request["request_id"])
+        found[key] = (request, found[key][1] + 1 if key in found else 1)
+    return list(found.values())
+
+
 def request_table(requests: Sequence[dict[str, Any]]) -> Table:
     """Requests, one a line."""
     table = Table("time", "request", "agent", "status", "what", box=None, pad_edge=False)
-    for request in requests:
+    for request, count in folded(requests):
         style = STATUS_STYLES.get(request["status"], "white")
         first = request["effects"][0] if request["effects"] else "-"
         more = f" (+{len(request['effects']) - 1})" if len(request["effects"]) > 1 else ""
+        more += f"  [{count} alike]" if count > 1 else ""
         table.add_row(
             moment(request["created_ms"]), request["request_id"], Text(request["agent"]),
             Text(request["status"].replace("_", " "), style=style), Text(first + more),
@@ -81,11 +100,11 @@ def request_table(requests: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def plain_request(request: dict[str, Any]) -> str:
-    """One request on one line, for screen readers and pipes."""
+def plain_request(request: dict[str, Any], count: int = 1) -> str:
+    """One request on one line, for screen readers and pipes; `count` is how many are alike."""
     effects = "; ".join(request["effects"]) or "nothing"
-    status = request["status"].replace("_", " ")
-    return f"{moment(request['created_ms'])} {request['request_id']} {request['agent']} {status}: {effects}"
+    status, alike = request["status"].replace("_", " "), f" ({count} alike)" if count > 1 else ""
+    return f"{moment(request['created_ms'])} {request['request_id']} {request['agent']} {status}{alike}: {effects}"
 
 
 def budget_table(grants: Sequence[dict[str, Any]]) -> Table | None:
@@ -94,7 +113,7 @@ def budget_table(grants: Sequence[dict[str, Any]]) -> Table | None:
         (grant["agent"], limit)
         for grant in grants
         for limit in grant["limits"]
-        if limit["kind"] in ("window", "lifetime")
+        if limit["kind"] in ("window", "lifetime", "share")
     ]
     if not rows:
         return None
@@ -102,7 +121,8 @@ def budget_table(grants: Sequence[dict[str, Any]]) -> Table | None:
     for agent, limit in rows:
         used = Text("each its own") if limit["used"] is None else Text(limit["used_text"])
         bar = Text("") if limit["used"] is None else _bar(int(limit["used"]), int(limit["limit"]))
-        table.add_row(Text(agent), _window(limit["window_s"]), used, Text(limit["limit_text"]), bar)
+        span = "a request" if limit["kind"] == "share" else _window(limit["window_s"])
+        table.add_row(Text(agent), span, used, Text(limit["limit_text"]), bar)
     return table
 
 

@@ -1,7 +1,16 @@
 """The one path of a request, and what operators may do."""
 
 from walletgate.gate.ask import Ask, Session
-from walletgate.gate.commands import ApprovalWord, CommandWord, recover_operator, sign_word, typed_data
+from walletgate.gate.commands import (
+    ApprovalWord,
+    CommandWord,
+    DraftWord,
+    recover_operator,
+    sign_word,
+    typed_data,
+    word_json,
+)
+from walletgate.gate.drafts import SignedDraft, word_on
 from walletgate.gate.gate import Gate, Settings
 from walletgate.gate.operate import Operations, SignedApproval, SignedCommand
 from walletgate.gate.settle import Settlement
@@ -10,6 +19,7 @@ __all__ = [
     "ApprovalWord",
     "Ask",
     "CommandWord",
+    "DraftWord",
     "Gate",
     "Operations",
     "Session",
@@ -17,7 +27,10 @@ __all__ = [
     "Settlement",
     "SignedApproval",
     "SignedCommand",
+    "SignedDraft",
     "recover_operator",
     "sign_word",
     "typed_data",
+    "word_json",
+    "word_on",
 ]

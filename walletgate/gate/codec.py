@@ -13,15 +13,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 
 from walletgate.encoding import keccak256, to_hex
+from walletgate.policy import PriceFact
 from walletgate.types import (
     AccessEntry,
     Address,
     Allowance,
+    ApprovalGroup,
     ApprovalTerms,
     Asset,
     Batch,
@@ -39,6 +42,8 @@ from walletgate.types import (
     TransactionType,
     TypedData,
 )  # fmt: skip
+
+Prices = Mapping[tuple[Asset, str], PriceFact]
 
 _KINDS: dict[str, type] = {
     "transaction": Transaction,
@@ -166,19 +171,36 @@ def payload_from_json(body: Mapping[str, Any]) -> Payload:
             raise ValueError(f"unknown payload kind {kind!r}")
 
 
-def decision_text(decision: Decision, effects: bytes, words: list[str]) -> bytes:
-    """A decision with the effects it is about (`effects_text`), as stored with the request and shown to operators."""
-    return canonical(
-        {
-            "outcome": decision.outcome.name.lower(),
-            "reasons": _plain_many(decision.reasons),
-            "approvals": _plain_many(decision.approvals),
-            "policy": to_hex(decision.policy_hash),
-            "effects": orjson.Fragment(effects),
-            "effects_digest": to_hex(keccak256(effects)),
-            "words": words,
-        }
-    )
+def decision_text(decision: Decision, effects: bytes, words: list[str], prices: Prices = MappingProxyType({})) -> bytes:
+    """A decision with the effects it is about (`effects_text`), as stored with the request and shown to operators.
+
+    `prices` are the feeds' words it was made with; they are left out where there are none.
+    """
+    body = {
+        "outcome": decision.outcome.name.lower(),
+        "reasons": _plain_many(decision.reasons),
+        "approvals": _plain_many(decision.approvals),
+        "policy": to_hex(decision.policy_hash),
+        "effects": orjson.Fragment(effects),
+        "effects_digest": to_hex(keccak256(effects)),
+        "words": words,
+    }
+    if prices:
+        body["prices"] = [
+            {"asset": plain(asset), "unit": unit, "value": str(fact.value), "at_s": fact.at_s}
+            for (asset, unit), fact in prices.items()
+        ]
+    return canonical(body)
+
+
+def prices_from_json(body: Mapping[str, Any]) -> dict[tuple[Asset, str], PriceFact]:
+    """The prices that `decision_text` wrote; empty where none were recorded."""
+    return {
+        (Asset(int(p["asset"]["chain_id"]), _address(p["asset"]["address"])), p["unit"]): PriceFact(
+            int(p["value"]), int(p["at_s"])
+        )
+        for p in body.get("prices", ())
+    }
 
 
 def decision_from_json(body: Mapping[str, Any]) -> Decision:
@@ -188,7 +210,16 @@ def decision_from_json(body: Mapping[str, Any]) -> Decision:
         tuple(_reason(reason) for reason in body["reasons"]),
         Hash32(_bytes(body["policy"])),
         tuple(
-            ApprovalTerms(t["rule"], int(t["quorum"]), tuple(t["of"]), int(t["within_s"])) for t in body["approvals"]
+            ApprovalTerms(
+                t["rule"],
+                int(t["quorum"]),
+                tuple(t["of"]),
+                int(t["within_s"]),
+                tuple(ApprovalGroup(int(g["quorum"]), tuple(g["of"])) for g in t.get("groups", ())),
+                t.get("every", True),
+                t.get("apart", False),
+            )
+            for t in body["approvals"]
         ),
     )
 

@@ -2,7 +2,8 @@
 
 An `Approval` names one request by the digest of what would be signed, the effects as they were shown, the policy
 under which they were judged, and an expiry; it is good for that and nothing else. A `Command` names an action and
-the keccak-256 of its canonical JSON payload, with a random nonce that is accepted once.
+the keccak-256 of its canonical JSON payload, with a random nonce that is accepted once. A `Draft` names a command that
+waits for more operators: its action and payload, the lines they read, and the policies before and after it.
 
 The domain carries the gate's own name, so that a word to one gate means nothing to another. Signatures are 65
 bytes with low s: the mirrored form (s' = n - s) is refused, so that nobody but the key's holder can make a second.
@@ -47,52 +48,92 @@ class CommandWord:
     expires: int
 
 
+@dataclass(frozen=True, slots=True)
+class DraftWord:
+    """What an operator signs to agree to (`approve`) or reject one draft.
+
+    `payload` is keccak-256 of its canonical JSON, `summary` keccak-256 of its lines joined by newlines; `before` and
+    `after` are policies, 32 zero bytes where there is none. `expires` is Unix seconds.
+    """
+
+    draft: str
+    approve: bool
+    action: str
+    payload: Hash32
+    summary: Hash32
+    before: Hash32
+    after: Hash32
+    expires: int
+
+
+Word = ApprovalWord | CommandWord | DraftWord
+
 _DOMAIN_FIELDS = [{"name": "name", "type": "string"}, {"name": "version", "type": "string"}]
-_APPROVAL_FIELDS = [
-    {"name": "gate", "type": "string"},
-    {"name": "request", "type": "string"},
-    {"name": "approve", "type": "bool"},
-    {"name": "requestDigest", "type": "bytes32"},
-    {"name": "effectsDigest", "type": "bytes32"},
-    {"name": "policy", "type": "bytes32"},
-    {"name": "expires", "type": "uint64"},
-]
-_COMMAND_FIELDS = [
-    {"name": "gate", "type": "string"},
-    {"name": "action", "type": "string"},
-    {"name": "payload", "type": "bytes32"},
-    {"name": "nonce", "type": "bytes32"},
-    {"name": "expires", "type": "uint64"},
-]
+_KINDS: dict[type, tuple[str, tuple[tuple[str, str, str], ...]]] = {
+    ApprovalWord: (
+        "Approval",
+        (
+            ("request", "request", "string"),
+            ("approve", "approve", "bool"),
+            ("request_digest", "requestDigest", "bytes32"),
+            ("effects_digest", "effectsDigest", "bytes32"),
+            ("policy", "policy", "bytes32"),
+            ("expires", "expires", "uint64"),
+        ),
+    ),
+    CommandWord: (
+        "Command",
+        (
+            ("action", "action", "string"),
+            ("payload", "payload", "bytes32"),
+            ("nonce", "nonce", "bytes32"),
+            ("expires", "expires", "uint64"),
+        ),
+    ),
+    DraftWord: (
+        "Draft",
+        (
+            ("draft", "draft", "string"),
+            ("approve", "approve", "bool"),
+            ("action", "action", "string"),
+            ("payload", "payload", "bytes32"),
+            ("summary", "summary", "bytes32"),
+            ("before", "before", "bytes32"),
+            ("after", "after", "bytes32"),
+            ("expires", "expires", "uint64"),
+        ),
+    ),
+}
+"""By kind of word: its EIP-712 type, and for each field our name, its name there, and its type."""
 
 
-def typed_data(word: ApprovalWord | CommandWord, *, gate: str) -> dict[str, Any]:
+def typed_data(word: Word, *, gate: str) -> dict[str, Any]:
     """The EIP-712 document of `word`, as wallets and hardware signers take it."""
-    if isinstance(word, ApprovalWord):
-        message: dict[str, Any] = {
-            "gate": gate, "request": word.request, "approve": word.approve,
-            "requestDigest": "0x" + word.request_digest.hex(), "effectsDigest": "0x" + word.effects_digest.hex(),
-            "policy": "0x" + word.policy.hex(), "expires": word.expires,
-        }  # fmt: skip
-        name, fields = "Approval", _APPROVAL_FIELDS
-    else:
-        message = {
-            "gate": gate, "action": word.action, "payload": "0x" + word.payload.hex(),
-            "nonce": "0x" + word.nonce.hex(), "expires": word.expires,
-        }  # fmt: skip
-        name, fields = "Command", _COMMAND_FIELDS
+    kind, members = _KINDS[type(word)]
+    message: dict[str, Any] = {"gate": gate}
+    for field, name, _ in members:
+        value = getattr(word, field)
+        message[name] = "0x" + value.hex() if isinstance(value, bytes) else value
+    fields = [{"name": "gate", "type": "string"}, *({"name": name, "type": kind} for _, name, kind in members)]
     return {
-        "types": {"EIP712Domain": _DOMAIN_FIELDS, name: fields},
-        "primaryType": name,
+        "types": {"EIP712Domain": _DOMAIN_FIELDS, kind: fields},
+        "primaryType": kind,
         "domain": {"name": "WalletGate", "version": "1"},
         "message": message,
     }
 
 
-def word_digest(word: ApprovalWord | CommandWord, *, gate: str) -> Hash32:
+def word_json(word: Word) -> dict[str, Any]:
+    """`word` as it goes over the wire: its fields by our names, bytes as hex."""
+    _, members = _KINDS[type(word)]
+    values = {field: getattr(word, field) for field, _, _ in members}
+    return {field: "0x" + value.hex() if isinstance(value, bytes) else value for field, value in values.items()}
+
+
+def word_digest(word: Word, *, gate: str) -> Hash32:
     """The EIP-712 digest of `word` for the gate named `gate`."""
     document = typed_data(word, gate=gate)
-    name = document["primaryType"]
+    name: str = document["primaryType"]
     fields = document["types"][name]
     members = ",".join(f"{field['type']} {field['name']}" for field in fields)
     body = keccak256(f"{name}({members})".encode()) + b"".join(
@@ -102,13 +143,13 @@ def word_digest(word: ApprovalWord | CommandWord, *, gate: str) -> Hash32:
     return Hash32(keccak256(b"\x19\x01" + keccak256(domain) + keccak256(body)))
 
 
-def sign_word(word: ApprovalWord | CommandWord, secret: bytes, *, gate: str) -> bytes:
+def sign_word(word: Word, secret: bytes, *, gate: str) -> bytes:
     """An operator's signature: 65 bytes, r ‖ s ‖ v."""
     raw = coincurve.PrivateKey(secret).sign_recoverable(word_digest(word, gate=gate), hasher=None)
     return raw[:64] + bytes((27 + raw[64],))
 
 
-def recover_operator(word: ApprovalWord | CommandWord, signature: bytes, *, gate: str) -> Address:
+def recover_operator(word: Word, signature: bytes, *, gate: str) -> Address:
     """The address whose key signed `word`.
 
     Raises:

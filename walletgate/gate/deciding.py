@@ -19,6 +19,7 @@ from walletgate.gate.facts import gather, with_pending
 from walletgate.gate.judging import (
     Judged,
     ask_nonce,
+    chains_of,
     decode_payload,
     denied,
     fill,
@@ -113,6 +114,8 @@ class Deciding:
         reasons = self._gate_reasons(session, ask, payload, old, judged.decision.outcome)
         if reasons:
             judged = denied(judged, *reasons)
+        if judged.decision.outcome is Outcome.REQUIRE_APPROVAL:
+            judged = denied(judged, *self._gate.asking.reasons(self._gate, grant, policy, judged.effects))
         decision = judged.decision
         if decision.outcome is Outcome.DENY:
             return Decided(judged, policy, None, None)
@@ -166,9 +169,9 @@ class Deciding:
             if outcome is Outcome.REQUIRE_APPROVAL:
                 text = "a replacement cannot wait for operators; they have `request speed-up` and `request cancel`"
                 reasons.append(Reason("replacement_needs_approval", text))
-        freeze = self._state.frozen_by(session.grant)
+        freeze = self._state.frozen_by(session.grant, *chains_of(ask.asked, session.chain_id))
         if freeze is not None:
-            reasons.append(Reason("frozen", f"an operator has frozen {freeze.scope}: {printable(freeze.reason)}"))
+            reasons.append(Reason("frozen", f"{freeze.scope} is frozen: {printable(freeze.reason)}"))
         wanted, expected = ask_nonce(ask), self._gate.next_nonce(session.grant.wallet, session.chain_id)
         if not old and wanted is not None and expected is not None and wanted != expected:
             reasons.append(
@@ -191,6 +194,7 @@ class Deciding:
         """Writes what was decided: the request's first row, what it booked, its first entries."""
         request = record_first(tx, session, ask, payload, request_id, outcome, signatures)
         tx.add_movements(self._state.book.pending(request_id))
+        self._gate.asking.record(self._gate, tx, request, outcome.judged.effects)
         return self._state.keep(request)
 
     def new_id(self) -> str:

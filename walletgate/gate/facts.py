@@ -30,10 +30,7 @@ async def gather(
     balances: dict[Asset, int] = {}
     allowances: dict[tuple[Asset, Address, Address], int] = {}
     if Need.BALANCES in policy.needs:
-        for asset in policy.decimals:
-            amount = await _balance(chain, wallet, asset) if asset.chain_id == chain.chain_id else None
-            if amount is not None:
-                balances[asset] = amount
+        balances = await balances_of(policy, wallet, chain)
     if Need.ALLOWANCES in policy.needs:
         for effect in effects:
             if isinstance(effect, Allowance) and effect.added:
@@ -52,6 +49,18 @@ async def gather(
         gas=payload.gas if isinstance(payload, Transaction) else None,
         simulation=simulation,
     )
+
+
+async def balances_of(policy: Policy, wallet: Address, chain: Chain) -> dict[Asset, int]:
+    """What `wallet` holds on `chain` of the assets that `policy` limits by a share of it, as far as it is known."""
+    shared = {limit.asset for limit in policy.terms.limits if limit.share_bips is not None}
+    held = {}
+    for asset in policy.decimals:
+        if asset in shared and asset.chain_id == chain.chain_id:
+            amount = await _balance(chain, wallet, asset)
+            if amount is not None:
+                held[asset] = amount
+    return held
 
 
 async def _balance(chain: Chain, wallet: Address, asset: Asset) -> int | None:

@@ -30,8 +30,10 @@ from walletgate.errors import (
     WalletGateError,
 )  # fmt: skip
 from walletgate.gate.ask import Ask, Session
+from walletgate.gate.asking import Asking
 from walletgate.gate.broadcast import Broadcaster
 from walletgate.gate.deciding import Deciding
+from walletgate.gate.facts import balances_of
 from walletgate.gate.judging import (
     Judged,
     check_session,
@@ -109,6 +111,7 @@ class Gate:
         )
         self.sharing = Sharing(store, self.commits, self.now_ms)
         self.broadcaster = Broadcaster(self)
+        self.asking = Asking(store)
         self.prices = PriceSource(chains, self.now_ms)
         self.node_facts = NodeFacts(chains, self.state, self.now_ms)
         self.deciding = Deciding(self)
@@ -128,11 +131,14 @@ class Gate:
         """Reads everything again: memory may say what was never committed."""
         self.store.refresh()
         self.state.load()
+        self.asking.forget()
 
     def _learn(self, news: News) -> None:
         """Takes in what other gates have committed, and wakes who waits for it."""
         self._last_ms = max(self._last_ms, news.time_ms)
         self.state.absorb(news)
+        if news.requests:
+            self.asking.forget()
         for request in news.requests:
             self._wake(request.id)
 
@@ -328,11 +334,13 @@ class Gate:
         found = self.store.request_of_hash(keccak256(raw))
         return found if found is not None and found.raw == raw else None
 
-    def limits(self, session: Session) -> tuple[LimitStatus, ...]:
-        """What is left of each limit of the session's grant."""
-        grant, now_ms = session.grant, self.now_ms()
+    async def limits(self, session: Session) -> tuple[LimitStatus, ...]:
+        """What is left of each limit of the session's grant; shares are of what its wallet holds now."""
+        grant, policy = session.grant, self.state.policies[session.grant.policy]
+        chain = self.chains.get(session.chain_id)
+        held = await balances_of(policy, grant.wallet, chain) if chain is not None else {}
         scope = Scope(grant.id, grant.team, grant.wallet, session.chain_id)
-        return headroom(self.state.policies[grant.policy], scope, used_without(self.state, None, now_ms))
+        return headroom(policy, scope, used_without(self.state, None, self.now_ms()), balances=held)
 
     def next_nonce(self, wallet: Address, chain_id: int) -> int | None:
         """The nonce the gate will use next, None before the first use of a wallet on a chain."""

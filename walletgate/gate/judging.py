@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from walletgate.effects import DecodeContext, decode
 from walletgate.encoding import checksum_address
 from walletgate.errors import InvalidRequestError
 from walletgate.gate.ask import Ask, Session
 from walletgate.gate.state import State
-from walletgate.policy import Case, Facts, Policy, describe, judge
+from walletgate.policy import Case, Facts, Policy, PriceFact, describe, judge
 from walletgate.types import (
     Address,
+    Asset,
     Batch,
     Bucket,
     CodeAuthorization,
@@ -32,10 +33,14 @@ WORDS_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A decision, the effects it is about, and how an operator reads them."""
+    """A decision, the effects it is about, and how an operator reads them.
+
+    `prices` are those from feeds that were known then; they are stored with the decision, so that it can be replayed.
+    """
 
     decision: Decision
     effects: tuple[Effect, ...]
+    prices: Mapping[tuple[Asset, str], PriceFact] = field(default_factory=dict)
 
     def words(self, policy: Policy, wallet: Address) -> list[str]:
         """The effects in words, the first of them if there are very many."""
@@ -134,7 +139,7 @@ def judge_payload(
         expect=expect,
         facts=facts,
     )
-    return Judged(judge(policy, case, used), effects)
+    return Judged(judge(policy, case, used), effects, facts.prices)
 
 
 def used_without(state: State, request: str | None, now_ms: int) -> Callable[[Bucket, int | None], int]:
@@ -148,11 +153,18 @@ def used_without(state: State, request: str | None, now_ms: int) -> Callable[[Bu
 
 
 def denied(judged: Judged, *reasons: Reason) -> Judged:
-    """The same, refused for further reasons."""
+    """The same, refused for further reasons; without any it is left as it is."""
+    if not reasons:
+        return judged
     decision = replace(
         judged.decision, outcome=Outcome.DENY, reasons=(*judged.decision.reasons, *reasons), bookings=(), approvals=()
     )
     return replace(judged, decision=decision)
+
+
+def chains_of(asked: object, chain_id: int) -> tuple[int, ...]:
+    """The chains on which a request that came in for `chain_id` could be used; 0 is every one."""
+    return (chain_id, asked.chain_id) if isinstance(asked, CodeAuthorization) else (chain_id,)
 
 
 def ask_nonce(ask: Ask) -> int | None:

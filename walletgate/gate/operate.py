@@ -9,36 +9,41 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from walletgate.audit.entry import Json, Kind
 from walletgate.effects.request import strict_json
 from walletgate.encoding import checksum_address, keccak256, parse_address, printable, to_hex
 from walletgate.errors import ApprovalError, ConflictError, InvalidRequestError, WalletGateError
+from walletgate.gate.actions import ACTIONS, Act, Action, Answer, By, Change, quorum_of, weigh
 from walletgate.gate.ask import Session
 from walletgate.gate.codec import decision_from_json, payload_from_json
 from walletgate.gate.commands import LIFETIME_MS_MAX, ApprovalWord, CommandWord, recover_operator
-from walletgate.gate.gate import token_hash
-from walletgate.gate.judging import Judged
+from walletgate.gate.drafts import (
+    LIFETIME_MS,
+    OPEN_MAX,
+    SignedDraft,
+    check_word,
+    draft_id,
+    end_draft,
+    open_draft,
+    propose,
+    sweep,
+    voices_for,
+)  # fmt: skip
+from walletgate.gate.judging import Judged, chains_of
+from walletgate.gate.quorum import may_decide, satisfied
 from walletgate.gate.record import deadline_ms, record_signature
 from walletgate.gate.writer import Job
-from walletgate.policy import Facts, load
+from walletgate.policy import Facts
 from walletgate.signers import Authorization, Signature
-from walletgate.store import Approval, Freeze, Grant, Operator, PolicyText, Request, Wallet, Writer
-from walletgate.types import Address, ApprovalTerms, Outcome, Payload, Status, Transaction
+from walletgate.store import APPROVER, ROLES, Approval, Draft, DraftVoice, Grant, Operator, Request, Writer
+from walletgate.types import Address, Outcome, Payload, Status, Transaction
 
 if TYPE_CHECKING:
     from walletgate.gate.gate import Gate
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-_SCOPE = re.compile(r"(all|(wallet|grant|agent):[A-Za-z0-9][A-Za-z0-9._-]{0,63})\Z")
-
-Answer = dict[str, Any]
-Act = Callable[[Writer], Answer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,8 @@ class Operations:
             ConflictError: `request_moved`.
         """
         try:
-            return await self._decide(signed)
+            async with self._turn:
+                return await self._decide(signed)
         except WalletGateError as error:
             about: dict[str, Json] = {"request": printable(signed.word.request), "approve": signed.word.approve}
             await self._refused(Kind.APPROVAL_REFUSED, error, about)
@@ -120,20 +126,23 @@ class Operations:
         if request is None or request.status is not Status.AWAITING_APPROVAL:
             raise ConflictError("the request does not wait any more", code="request_moved")
         grant = state.grants[request.grant_id]
+        if not operator.has(APPROVER):
+            raise ApprovalError(f"{operator.name} is not an approver", code="role_missing")
         stored = json.loads(request.decision)
         terms = decision_from_json(stored).approvals
         _check_word(word, request, stored["effects_digest"], grant, now_ms)
-        if not any(operator.name in term.of or not term.of for term in terms) or operator.address == request.wallet:
+        barred = self._authors(grant) if word.approve else frozenset()
+        if not may_decide(terms, operator.name, barred) or operator.address == request.wallet:
             raise ApprovalError(f"{operator.name} may not decide on this request", code="not_entitled")
         earlier = self._gate.store.approvals(request.id)
-        if any(approval.operator == operator.name for approval in earlier):
+        if word.approve and any(a.operator == operator.name and a.expires_ms > now_ms for a in earlier):
             raise ApprovalError(f"{operator.name} has decided on this request already", code="already_spoken")
         if not word.approve:
             state.claim(request)
             return _Verdict(request, operator, grant)
         valid = [a for a in earlier if a.approved and a.policy == grant.policy and a.expires_ms > now_ms]
-        voices = {a.operator for a in valid if self._is_operator(a.operator)} | {operator.name}
-        if not _satisfied(terms, voices):
+        voices = {a.operator for a in valid if self._is_approver(a.operator)} | {operator.name}
+        if not satisfied(terms, voices, barred):
             return _Verdict(request, operator, grant, complete=False)
         return self._judge_again(request, operator, grant, voices, facts)
 
@@ -146,10 +155,10 @@ class Operations:
         payload = payload_from_json(json.loads(request.payload)["payload"])
         session = Session(state.check_live(grant.id, now_ms), request.chain_id)
         judged = gate.deciding.judge_again(request, payload, facts)
-        if state.frozen_by(grant) is not None:
+        if state.frozen_by(grant, *chains_of(payload, request.chain_id)) is not None:
             raise ApprovalError("the grant is frozen", code="frozen")
         needs = judged.decision.approvals if judged.decision.outcome is Outcome.REQUIRE_APPROVAL else ()
-        if not _satisfied(needs, voices):
+        if not satisfied(needs, voices, self._authors(grant)):
             raise ApprovalError("the policy now asks for more approvals", code="approval_insufficient")
         if judged.decision.outcome is Outcome.DENY:
             state.claim(request)
@@ -168,7 +177,7 @@ class Operations:
             request.id, operator.name, word.approve, word.policy, signed.signature, signed.reason,
             word.expires * 1000, tx.now_ms,
         )  # fmt: skip
-        tx.add_approval(approval)
+        tx.authority.put_approval(approval)
         body: dict[str, Json] = {
             "request": request.id,
             "grant": request.grant_id,
@@ -181,6 +190,7 @@ class Operations:
             "reason": printable(signed.reason, length_max=200),
         }
         if not word.approve:
+            self._gate.asking.reject(tx, request, json.loads(request.decision)["effects"])
             return self._gate.end_waiting(tx, request, Status.REJECTED, Kind.REQUEST_REJECTED, body)
         tx.entry(Kind.APPROVAL_GIVEN, body)
         if not verdict.complete:
@@ -204,9 +214,12 @@ class Operations:
     async def command(self, signed: SignedCommand) -> Answer:
         """Carries out an operator's command once; one command after another, each seeing what the last has changed.
 
+        What loosens, where more than one policy-maker must agree, becomes a draft: the answer then has `draft`.
+
         Raises:
-            ApprovalError: `signature_invalid`, `not_an_operator`, `command_expired`, `payload_mismatch`.
-            ConflictError: `command_repeated`, or what the action refuses.
+            ApprovalError: `signature_invalid`, `not_an_operator`, `role_missing`, `command_expired`,
+                `payload_mismatch`.
+            ConflictError: `command_repeated`, `policy_changed`, `drafts_full`, or what the action refuses.
             InvalidRequestError: `action_unknown`, or what the action's payload lacks.
         """
         try:
@@ -217,40 +230,142 @@ class Operations:
             raise
 
     async def _command(self, signed: SignedCommand) -> Answer:
+        _, body, action = self._check_command(signed)
+        change = await weigh(self._gate, action, body)
         acts: list[tuple[Operator, Act]] = []
 
         def decide() -> Sequence[Authorization]:
-            operator, body = self._check_command(signed)
-            prepare = _ACTIONS.get(signed.word.action)
-            if prepare is None:
-                raise InvalidRequestError(f"no action {printable(signed.word.action)!r}", code="action_unknown")
-            acts.append((operator, prepare(self._gate, operator, body)))
+            operator, body, action = self._check_command(signed)
+            self._check_base(change)
+            act = action.prepare(self._gate, By(operator.name), body)
+            if change.loosens and quorum_of(self._gate) > 1:
+                act = self._draft(operator, signed, change)
+            acts.append((operator, act))
             self._gate.state.commands.add(signed.word.nonce)
             return ()
 
         def record(tx: Writer, _signatures: Sequence[Signature]) -> Answer:
             operator, act = acts[0]
             tx.add_command(signed.word.nonce, operator.name, signed.word.expires * 1000)
+            sweep(self._gate, tx)
             return act(tx)
 
         return await self._gate.commits.submit(Job(decide, record, lambda _: self._gate.state.load_authority()))
 
-    def _check_command(self, signed: SignedCommand) -> tuple[Operator, Mapping[str, Any]]:
+    def _check_base(self, change: Change) -> None:
+        grant = self._gate.state.grants.get(change.about)
+        if grant is not None and any(change.before) and grant.policy != change.before:
+            raise ConflictError("the grant is under another policy by now: look again", code="policy_changed")
+
+    def _draft(self, operator: Operator, signed: SignedCommand, change: Change) -> Act:
+        """Makes a draft of a command that one operator cannot carry out alone."""
+        gate = self._gate
+        if len(gate.store.authority.drafts(status="open", limit=OPEN_MAX)) >= OPEN_MAX:
+            raise ConflictError("too many drafts wait: sign or reject some", code="drafts_full")
+
+        def act(tx: Writer) -> Answer:
+            draft = Draft(
+                draft_id(), signed.word.action, signed.body.decode(), change.lines, change.about, change.before,
+                change.after, operator.name, "open", tx.now_ms, tx.now_ms + LIFETIME_MS,
+            )  # fmt: skip
+            propose(tx, draft, signed.signature)
+            return {
+                "draft": draft.id, "lines": list(draft.lines), "needs": quorum_of(gate), "signed": [operator.name],
+                "expires_ms": draft.expires_ms,
+            }  # fmt: skip
+
+        return act
+
+    # --- drafts --------------------------------------------------------------------------------------
+
+    async def sign_draft(self, signed: SignedDraft) -> Answer:
+        """Takes an operator's yes or no on a draft; the last yes of the quorum carries it out.
+
+        Raises:
+            ApprovalError: `signature_invalid`, `not_an_operator`, `role_missing`, `draft_mismatch`, `approval_expired`,
+                `already_spoken`.
+            ConflictError: `draft_moved`, `draft_stale`, or what the action refuses.
+        """
+        try:
+            async with self._turn:
+                return await self._sign_draft(signed)
+        except WalletGateError as error:
+            about: dict[str, Json] = {"draft": printable(signed.word.draft), "approve": signed.word.approve}
+            await self._refused(Kind.DRAFT_REFUSED, error, about)
+            raise
+
+    async def _sign_draft(self, signed: SignedDraft) -> Answer:
+        acts: list[Act] = []
+
+        def decide() -> Sequence[Authorization]:
+            acts.append(self._draft_act(signed))
+            return ()
+
+        def record(tx: Writer, _signatures: Sequence[Signature]) -> Answer:
+            answer = acts[0](tx)
+            sweep(self._gate, tx)
+            return answer
+
+        return await self._gate.commits.submit(Job(decide, record, lambda _: self._gate.state.load_authority()))
+
+    def _draft_act(self, signed: SignedDraft) -> Act:
+        """What an operator's word on a draft leads to."""
+        gate, word = self._gate, signed.word
+        operator = self._operator(recover_operator(word, signed.signature, gate=self._name))
+        draft = open_draft(gate, word.draft)
+        check_word(signed, draft, operator, now_ms=gate.now_ms())
+        if word.approve and any(
+            voice.operator == operator.name for voice in gate.store.authority.draft_voices(draft.id)
+        ):
+            raise ApprovalError(f"{operator.name} has signed this draft already", code="already_spoken")
+        voices, carried_out = voices_for(gate, draft) | {operator.name}, None
+        if word.approve and len(voices) >= quorum_of(gate):
+            body = strict_json(draft.body.encode())
+            carried_out = ACTIONS[draft.action].prepare(gate, By(draft.proposer, draft.id), _object(body))
+
+        def act(tx: Writer) -> Answer:
+            reason = printable(signed.reason, length_max=200)
+            entry: dict[str, Json] = {
+                "draft": draft.id, "operator": operator.name, "payload": to_hex(word.payload),
+                "summary": to_hex(word.summary), "before": to_hex(word.before), "after": to_hex(word.after),
+                "expires": word.expires, "signature": to_hex(signed.signature), "reason": reason,
+            }  # fmt: skip
+            if not word.approve:
+                tx.entry(Kind.DRAFT_REJECTED, entry)
+                tx.authority.end_draft(draft.id, "rejected")
+                return {"draft": draft.id, "status": "rejected"}
+            tx.authority.add_draft_voice(DraftVoice(draft.id, operator.name, True, signed.signature, reason, tx.now_ms))
+            tx.entry(Kind.DRAFT_SIGNED, entry)
+            if carried_out is None:
+                said: Answer = {"signed": sorted(voices), "needs": quorum_of(gate)}
+                return {"draft": draft.id, "status": "open", **said}
+            end_draft(tx, draft, "live", "quorum")
+            return {"draft": draft.id, "status": "live", "answer": carried_out(tx)}
+
+        return act
+
+    def _check_command(self, signed: SignedCommand) -> tuple[Operator, Mapping[str, Any], Action]:
         word, now_ms = signed.word, self._gate.now_ms()
         if keccak256(signed.body) != word.payload:
             raise ApprovalError("the command's payload is not what was signed", code="payload_mismatch")
         address = recover_operator(word, signed.signature, gate=self._name)
-        body = strict_json(signed.body)
-        if not isinstance(body, dict):
-            raise InvalidRequestError("the command's payload is not an object", code="payload_invalid")
+        body = _object(strict_json(signed.body))
         if not now_ms < word.expires * 1000 <= now_ms + LIFETIME_MS_MAX:
             raise ApprovalError("the command has expired, or lives too long", code="command_expired")
         if word.nonce in self._gate.state.commands:
             raise ConflictError("the command was carried out already", code="command_repeated")
         first = self._bootstrap and not self._gate.state.operators and word.action == "operator.add"
         if first and parse_address(body.get("address"), where="address") == address:
-            return Operator(str(body.get("name")), address, now_ms), body
-        return self._operator(address), body
+            operator = Operator(str(body.get("name")), address, now_ms, roles=ROLES)
+        else:
+            operator = self._operator(address)
+        action = ACTIONS.get(word.action)
+        if action is None:
+            raise InvalidRequestError(f"no action {printable(word.action)!r}", code="action_unknown")
+        if not operator.has(*action.roles):
+            roles = " or ".join(action.roles)
+            raise ApprovalError(f"{operator.name} is not {roles}: {word.action} needs that role", code="role_missing")
+        return operator, body, action
 
     def _operator(self, address: Address) -> Operator:
         operator = self._gate.state.operator_at(address)
@@ -258,9 +373,14 @@ class Operations:
             raise ApprovalError(f"{checksum_address(address)} is not an operator of this gate", code="not_an_operator")
         return operator
 
-    def _is_operator(self, name: str) -> bool:
+    def _authors(self, grant: Grant) -> frozenset[str]:
+        """Who gave the grant, and who drafted the policy it is under."""
+        versions = self._gate.store.authority.versions(grant.id)
+        return frozenset(version.operator for version in (*versions[:1], *versions[-1:]))
+
+    def _is_approver(self, name: str) -> bool:
         operator = self._gate.state.operators.get(name)
-        return operator is not None and operator.removed_ms is None
+        return operator is not None and operator.has(APPROVER)
 
     async def _refused(self, kind: Kind, error: WalletGateError, about: Mapping[str, Json]) -> None:
         def record(tx: Writer, _signatures: Sequence[Signature]) -> int:
@@ -294,188 +414,7 @@ def _check_word(word: ApprovalWord, request: Request, effects_digest: str, grant
         raise ApprovalError("the approval has expired", code="approval_expired")
 
 
-def _satisfied(terms: Sequence[ApprovalTerms], voices: set[str]) -> bool:
-    return all(len([v for v in voices if v in term.of or not term.of]) >= term.quorum for term in terms)
-
-
-# --- actions: checked now, done in the transaction; what must hold for the very next signature holds from the check
-
-
-def _freeze(gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Act:
-    scope, reason = _scope(body), printable(str(body.get("reason", "")), length_max=200)
-    gate.state.freezes[scope] = Freeze(scope, operator.name, reason, gate.now_ms())
-
-    def act(tx: Writer) -> Answer:
-        tx.set_freeze(Freeze(scope, operator.name, reason, tx.now_ms))
-        tx.entry(Kind.FROZEN, {"scope": scope, "operator": operator.name, "reason": reason})
-        return {"scope": scope}
-
-    return act
-
-
-def _unfreeze(gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Act:
-    scope = _scope(body)
-    if scope not in gate.state.freezes:
-        raise ConflictError(f"{scope} is not frozen", code="not_frozen")
-
-    def act(tx: Writer) -> Answer:
-        tx.lift_freeze(scope)
-        tx.entry(Kind.UNFROZEN, {"scope": scope, "operator": operator.name})
-        return {"scope": scope}
-
-    return act
-
-
-def _add_operator(gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Act:
-    name, address = _name(body, "name"), parse_address(body.get("address"), where="address")
-    if name in gate.state.operators:
-        raise ConflictError(f"there was an operator {name} before; names are not used again", code="name_taken")
-    if gate.state.operator_at(address) is not None or address in gate.state.wallets:
-        raise ConflictError("this address is an operator's or a wallet's already", code="address_taken")
-
-    def act(tx: Writer) -> Answer:
-        tx.add_operator(Operator(name, address, tx.now_ms))
-        tx.entry(Kind.OPERATOR_ADDED, {"name": name, "address": to_hex(address), "operator": operator.name})
-        return {"name": name, "address": checksum_address(address)}
-
-    return act
-
-
-def _remove_operator(gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Act:
-    name = _name(body, "name")
-    known = gate.state.operators.get(name)
-    if known is None or known.removed_ms is not None:
-        raise ConflictError(f"there is no operator {name}", code="operator_unknown")
-    if sum(o.removed_ms is None for o in gate.state.operators.values()) == 1:
-        raise ConflictError("the last operator cannot be removed", code="last_operator")
-
-    def act(tx: Writer) -> Answer:
-        tx.remove_operator(name)
-        tx.entry(Kind.OPERATOR_REMOVED, {"name": name, "operator": operator.name})
-        return {"name": name}
-
-    return act
-
-
-def _add_wallet(gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Act:
-    name, address = _name(body, "name"), parse_address(body.get("address"), where="address")
-    keystore = str(body.get("keystore", ""))
-    if any(wallet.name == name or wallet.address == address for wallet in gate.state.wallets.values()):
-        raise ConflictError(f"there is a wallet {name} or with this address already", code="name_taken")
-    if gate.state.operator_at(address) is not None:
-        raise ConflictError("this address is an operator's", code="address_taken")
-
-    def act(tx: Writer) -> Answer:
-        tx.add_wallet(Wallet(name, address, keystore, tx.now_ms))
-        tx.entry(Kind.WALLET_ADDED, {"name": name, "address": to_hex(address), "operator": operator.name})
-        return {"name": name, "address": checksum_address(address)}
-
-    return act
-
-
-def _create_grant(gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Act:
-    agent, wallet_name = _name(body, "agent"), _name(body, "wallet")
-    wallet = next((w for w in gate.state.wallets.values() if w.name == wallet_name), None)
-    if wallet is None:
-        raise InvalidRequestError(f"there is no wallet {wallet_name}", code="wallet_unknown")
-    policy = load(str(body.get("policy", "")), source="policy")
-    team = None if body.get("team") is None else _name(body, "team")
-    lifetime_s = body.get("lifetime_s")
-    if lifetime_s is not None and not (isinstance(lifetime_s, int) and 0 < lifetime_s <= 10**9):
-        raise InvalidRequestError("lifetime_s must be a positive number of seconds", code="payload_invalid")
-    token, grant_id = f"wg_grant_{secrets.token_urlsafe(32)}", f"grant_{secrets.token_hex(6)}"
-
-    def act(tx: Writer) -> Answer:
-        expires_ms = None if lifetime_s is None else tx.now_ms + lifetime_s * 1000
-        tx.add_policy(PolicyText(policy.hash, policy.name, policy.text, tx.now_ms))
-        tx.add_grant(
-            Grant(grant_id, agent, team, wallet.address, policy.hash, token_hash(token), tx.now_ms, expires_ms)
-        )
-        tx.entry(
-            Kind.GRANT_CREATED,
-            {
-                "grant": grant_id, "agent": agent, "wallet": to_hex(wallet.address), "policy": to_hex(policy.hash),
-                "operator": operator.name, "expires_ms": expires_ms,
-            },
-        )  # fmt: skip
-        return {"grant": grant_id, "agent": agent, "token": token, "address": checksum_address(wallet.address)}
-
-    return act
-
-
-def _revoke_grant(gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Act:
-    grant = _grant(gate, body)
-    gate.state.put_grant(replace(grant, revoked_ms=gate.now_ms()))
-
-    def act(tx: Writer) -> Answer:
-        tx.revoke_grant(grant.id)
-        tx.entry(Kind.GRANT_REVOKED, {"grant": grant.id, "agent": grant.agent, "operator": operator.name})
-        _end_all_waiting(gate, tx, grant, "grant_revoked")
-        return {"grant": grant.id}
-
-    return act
-
-
-def _apply_policy(gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Act:
-    grant = _grant(gate, body)
-    policy = load(str(body.get("policy", "")), source="policy")
-
-    def act(tx: Writer) -> Answer:
-        tx.add_policy(PolicyText(policy.hash, policy.name, policy.text, tx.now_ms))
-        tx.set_grant_policy(grant.id, policy.hash)
-        tx.entry(
-            Kind.POLICY_CHANGED,
-            {
-                "grant": grant.id, "before": to_hex(grant.policy), "after": to_hex(policy.hash),
-                "operator": operator.name,
-            },
-        )  # fmt: skip
-        if policy.hash != grant.policy:
-            _end_all_waiting(gate, tx, grant, "policy_changed")
-        return {"grant": grant.id, "policy": to_hex(policy.hash)}
-
-    return act
-
-
-def _end_all_waiting(gate: Gate, tx: Writer, grant: Grant, why: str) -> None:
-    """Requests that wait under the old authority end with it; their agents may ask again."""
-    for request in list(gate.state.requests.values()):
-        waits = request.status is Status.AWAITING_APPROVAL and request.id not in gate.state.claimed
-        if request.grant_id == grant.id and waits:
-            gate.end_waiting(tx, request, Status.EXPIRED, Kind.REQUEST_EXPIRED, {"why": why})
-
-
-_ACTIONS: Mapping[str, Callable[[Gate, Operator, Mapping[str, Any]], Act]] = {
-    "freeze": _freeze,
-    "unfreeze": _unfreeze,
-    "operator.add": _add_operator,
-    "operator.remove": _remove_operator,
-    "wallet.add": _add_wallet,
-    "grant.create": _create_grant,
-    "grant.revoke": _revoke_grant,
-    "policy.apply": _apply_policy,
-}
-
-
-def _name(body: Mapping[str, Any], key: str) -> str:
-    name = body.get(key)
-    if not isinstance(name, str) or not _NAME.match(name):
-        raise InvalidRequestError(f"{key} must be 1 to 64 letters, digits, dots, dashes", code="name_invalid")
-    return name
-
-
-def _scope(body: Mapping[str, Any]) -> str:
-    scope = body.get("scope")
-    if not isinstance(scope, str) or not _SCOPE.match(scope):
-        raise InvalidRequestError("scope is all, wallet:NAME, grant:ID or agent:NAME", code="scope_invalid")
-    return scope
-
-
-def _grant(gate: Gate, body: Mapping[str, Any]) -> Grant:
-    """A grant in force, by its id or, if there is only one, by its agent's name."""
-    wanted = _name(body, "grant")
-    found = [g for g in gate.state.grants.values() if wanted in (g.id, g.agent) and g.revoked_ms is None]
-    if len(found) != 1:
-        problem = "there is no grant" if not found else "more than one grant is called"
-        raise InvalidRequestError(f"{problem} {wanted}", code="grant_unknown")
-    return found[0]
+def _object(body: object) -> Mapping[str, Any]:
+    if not isinstance(body, dict):
+        raise InvalidRequestError("the command's payload is not an object", code="payload_invalid")
+    return body

@@ -66,7 +66,7 @@ def record_first(
         body_hash=ask.body_hash,
         status=_FIRST_STATUS[decision.outcome],
         payload=canonical(_stored(ask, payload_body)).decode(),
-        decision=decision_text(decision, effects_text(judged.effects), words).decode(),
+        decision=decision_text(decision, effects_text(judged.effects), words, judged.prices).decode(),
         policy=decision.policy_hash,
         digest=Hash32(keccak256(payload_body)),
         wallet=session.grant.wallet,

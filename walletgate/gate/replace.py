@@ -123,7 +123,7 @@ def speed_up(gate: Gate, operator: str, request: Request, price: Fees, facts: Fa
     payload = _priced(transaction_of(request), _max(price, least_price(old)))
     grant = gate.state.check_live(request.grant_id, gate.now_ms())
     session = Session(grant, request.chain_id)
-    if gate.state.frozen_by(grant) is not None:
+    if gate.state.frozen_by(grant, request.chain_id) is not None:
         raise ApprovalError("the grant is frozen", code="frozen")
     judged = gate.deciding.judge_again(request, payload, facts)
     if judged.decision.outcome is Outcome.DENY:

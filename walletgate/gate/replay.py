@@ -1,8 +1,9 @@
 """What another policy would have said to requests that were judged before.
 
 Each past request is decoded and judged again at its own time under the other policy, and what that would have let
-through is booked, so that later requests meet the budgets that would have been left. Facts that were known then and
-are not recorded (balances, prices, allowances) are not known now, and what rests on them is denied.
+through is booked, so that later requests meet the budgets that would have been left. Prices are those that were
+recorded with the request. Facts that were known then and are not recorded (balances, allowances, prices in a currency
+in which nothing counted) are not known now: what rests on them is denied, and `notes` says which were missing.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from walletgate.gate.ask import Session
-from walletgate.gate.codec import payload_from_json
+from walletgate.gate.codec import payload_from_json, prices_from_json
 from walletgate.gate.judging import judge_payload
 from walletgate.limits import LimitBook, Movement, falls_into
 from walletgate.policy import AGREES, Facts, Policy, describe
 from walletgate.store import Grant, Request
 from walletgate.types import Address, Bucket, Expectation, Outcome, Transaction
+
+_NOT_RECORDED = {"price_missing": "price not recorded", "fact_missing": "fact not recorded"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Replayed:
     after: Outcome
     reasons: tuple[str, ...]
     words: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def replay(policy: Policy, requests: Iterable[Request], grants: dict[str, Grant]) -> Iterator[Replayed]:
@@ -43,7 +47,7 @@ def replay(policy: Policy, requests: Iterable[Request], grants: dict[str, Grant]
     seen: dict[Address, int] = {}
     for request in requests:
         grant = grants[request.grant_id]
-        stored = json.loads(request.payload)
+        stored, decided = json.loads(request.payload), json.loads(request.decision)
         payload = payload_from_json(stored["payload"])
         at_ms = request.created_ms
 
@@ -58,6 +62,7 @@ def replay(policy: Policy, requests: Iterable[Request], grants: dict[str, Grant]
             method=request.kind,
             expect=expectation_of(stored["expect"]),
             facts=Facts(
+                prices=prices_from_json(decided),
                 first_seen_ms=dict(seen),
                 gas=payload.gas if isinstance(payload, Transaction) else None,
                 simulation=AGREES,
@@ -79,10 +84,11 @@ def replay(policy: Policy, requests: Iterable[Request], grants: dict[str, Grant]
             request.id,
             grant.agent,
             at_ms,
-            Outcome[json.loads(request.decision)["outcome"].upper()],
+            Outcome[decided["outcome"].upper()],
             decision.outcome,
             tuple(reason.text for reason in decision.reasons),
             tuple(describe(effect, policy, wallet=grant.wallet) for effect in judged.effects[:3]),
+            tuple(sorted({_NOT_RECORDED[r.code] for r in decision.reasons if r.code in _NOT_RECORDED})),
         )
 
 

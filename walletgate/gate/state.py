@@ -156,12 +156,15 @@ class State:
             raise AuthenticationError("this grant has expired", code="grant_expired")
         return grant
 
-    def frozen_by(self, grant: Grant) -> Freeze | None:
-        """The widest freeze that stops `grant`, if any."""
+    def frozen_by(self, grant: Grant, *chain_ids: int) -> Freeze | None:
+        """The widest freeze that stops `grant` on `chain_ids`, if any; 0 is every chain."""
         wallet = self.wallets.get(grant.wallet)
         scopes = ["all", f"grant:{grant.id}", f"agent:{grant.agent}"]
         if wallet is not None:
             scopes.insert(1, f"wallet:{wallet.name}")
+        if self.freezes:
+            scopes += [f"chain:{chain_id}" for chain_id in chain_ids]
+            scopes += [scope for scope in self.freezes if 0 in chain_ids and scope.startswith("chain:")]
         return next((self.freezes[scope] for scope in scopes if scope in self.freezes), None)
 
     def operator_at(self, address: Address) -> Operator | None:

@@ -17,17 +17,20 @@ from enum import Enum
 from fractions import Fraction
 from typing import Final, TypeVar
 
+from walletgate.encoding import checksum_address
 from walletgate.policy.contain import covers, covers_addresses, covers_rule
 from walletgate.policy.document import Policy
 from walletgate.policy.model import (
     AboveAmount,
     Always,
     ApproveRule,
+    AskingTerms,
     Limit,
     NewRecipient,
     Rule,
     SwapTerms,
 )
+from walletgate.policy.names import chain_name
 from walletgate.policy.probe import Example, example
 from walletgate.policy.words_rules import (
     approve_sentence,
@@ -36,7 +39,7 @@ from walletgate.policy.words_rules import (
     limit_sentence,
     permit_sentence,
 )
-from walletgate.types import Measure
+from walletgate.types import Address, ApprovalTerms, Measure
 
 EVER_MS: Final = 2**62
 _K = TypeVar("_K")
@@ -124,6 +127,7 @@ def _general(old: Policy, new: Policy) -> Iterator[Change]:
     yield _ordered("expires", a.expires_at, b.expires_at, _no_later)
     yield _ordered("max_gas", a.gas_max, b.gas_max, _no_later)
     yield _ordered("swap", a.swap, b.swap, _tighter_swap)
+    yield _ordered("asking", a.asking, b.asking, _tighter_asking)
     for part, before_, after_ in (
         ("accounts", a.accounts, b.accounts),
         ("underlying", dict(a.underlying), dict(b.underlying)),
@@ -149,6 +153,16 @@ def _ordered(part: str, before: _V, after: _V, is_tighter: Callable[[_V, _V], bo
 
 def _no_later(before: int | None, after: int | None) -> bool:
     return before is None or (after is not None and after <= before)
+
+
+def _tighter_asking(before: AskingTerms, after: AskingTerms) -> bool:
+    """Every count is still there, for as long and no higher, and what was rejected waits at least as long."""
+
+    def keeps(old: Sequence[tuple[int, int]], new: Sequence[tuple[int, int]]) -> bool:
+        return all(any(span >= window and most <= bound for span, most in new) for window, bound in old)
+
+    waits = before.again_after_ms is None or (after.again_after_ms or 0) >= before.again_after_ms
+    return waits and keeps(before.windows, after.windows) and keeps(before.freeze_after, after.freeze_after)
 
 
 def _tighter_swap(before: SwapTerms, after: SwapTerms) -> bool:
@@ -256,11 +270,18 @@ def _limits(old: Policy, new: Policy) -> Iterator[Change]:
         yield Change("limits", "fees", Direction.TIGHTER, "fees are no longer permitted")
 
 
+def _asks_as_much(one: ApprovalTerms, two: ApprovalTerms) -> bool:
+    """Whether `one` asks as much of people as `two`: whoever satisfies it satisfies the other."""
+    if two.groups and (one.groups, one.every) != (two.groups, two.every):
+        return False
+    people = (not two.of or (bool(one.of) and set(one.of) <= set(two.of))) and one.quorum >= two.quorum
+    return people and one.within_s <= two.within_s and (one.apart or not two.apart)
+
+
 def _implies_approval(strict: ApproveRule, loose: ApproveRule) -> bool:
     """Whether `strict` asks whenever `loose` does, and as much of people."""
     one, two = strict.terms, loose.terms
-    people = (not two.of or (bool(one.of) and set(one.of) <= set(two.of))) and one.quorum >= two.quorum
-    if not people or one.within_s > two.within_s:
+    if not _asks_as_much(one, two):
         return False
     match strict.when, loose.when:
         case Always(), _:
@@ -285,6 +306,32 @@ def _approves(old: Policy, new: Policy) -> Iterator[Change]:
     for rule in after:
         if not any(_implies_approval(other, rule) for other in before):
             yield Change("approve", rule.name, Direction.TIGHTER, f"now asks {approve_sentence(new, rule)}")
+
+
+def named_lines(old: Policy | None, new: Policy) -> list[str]:
+    """What the names of a new policy stand for, where an old one had not said the same: a name proves nothing."""
+    before = {} if old is None else {name: _pinned(old, name) for name in old.assets}
+    book = {} if old is None else old.addresses
+    lines = []
+    for name in sorted(new.assets):
+        if before.get(name) != _pinned(new, name):
+            lines += [f"where {name} is {text}" for text in _pinned(new, name)]
+    for name, entry in sorted(new.addresses.items()):
+        if book.get(name) != entry:
+            everywhere = [checksum_address(address) for address in sorted(entry.members)]
+            there = everywhere + [_at(address, chain_id) for chain_id, address in sorted(entry.pinned)]
+            lines.append(f"where {name} is {', '.join(there + ['the wallet itself'] * entry.own)}")
+    return lines
+
+
+def _pinned(policy: Policy, name: str) -> list[str]:
+    """The tokens that an asset's name stands for; a chain's own coin needs no saying."""
+    tokens = (asset for asset in policy.assets[name] if not asset.is_native)
+    return [f"{_at(asset.address, asset.chain_id)} with {policy.decimals[asset]} decimals" for asset in tokens]
+
+
+def _at(address: Address, chain_id: int) -> str:
+    return f"{checksum_address(address)} on {chain_name(chain_id)}"
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:

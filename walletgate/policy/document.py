@@ -31,6 +31,7 @@ from typing import Final
 from walletgate.effects.abi import Function
 from walletgate.policy.addresses import OWN, AddressSet, ContractId
 from walletgate.policy.amounts import AmountError, parse_duration, parse_rate
+from walletgate.policy.approvals import read_asking
 from walletgate.policy.canonical import hash_terms
 from walletgate.policy.index import Index, build_index, units_of
 from walletgate.policy.matches import SIGNATURE_TTL_S, UNLIMITED
@@ -220,6 +221,7 @@ def _read_terms(root: Table) -> tuple[Terms, dict[tuple[ContractId, bytes], Func
         swap=_read_swap(root, names),
         prices=prices,
         simulate=_read_simulate(root),
+        asking=read_asking(root),
     )
     where.done()
     return terms, rules.functions

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
+from walletgate.policy.amounts import format_share
 from walletgate.policy.case import Used
 from walletgate.policy.document import Policy
 from walletgate.policy.model import Limit
 from walletgate.policy.model import Scope as LimitScope
 from walletgate.policy.naming import asset_name, measure_text
-from walletgate.types import Address, Bucket, Measure
+from walletgate.types import Address, Asset, Bucket, Measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """One bound of one limit. `kind` is per_request, window or lifetime; amounts are base units, wei or a count.
+    """One bound of one limit. `kind` is per_request, window, lifetime or share; amounts are base units, wei or a count.
 
-    `used` and `available` are None for limits by recipient or contract, which have a total for each of them.
+    `used` and `available` are None for limits by recipient or contract, which have a total for each of them. A share is
+    of what the wallet holds now; while that is not known its `limit` is 0, as a request would be refused.
     """
 
     name: str
@@ -43,13 +45,27 @@ class LimitStatus:
     available_text: str
 
 
-def headroom(policy: Policy, scope: Scope, used: Used) -> tuple[LimitStatus, ...]:
-    """Every bound of the policy's limits on the scope's chain, with what is left of it."""
+def headroom(
+    policy: Policy, scope: Scope, used: Used, *, balances: Mapping[Asset, int] | None = None
+) -> tuple[LimitStatus, ...]:
+    """Every bound of the policy's limits on the scope's chain, with what is left of it.
+
+    `balances` is what the wallet holds, for limits that are shares of it.
+    """
     found: list[LimitStatus] = []
     for limit in policy.terms.limits:
         if limit.asset is None or limit.asset.chain_id == scope.chain_id:
             found += _bounds(policy, limit, _bucket(limit, scope), used)
+            if limit.share_bips is not None and limit.asset is not None:
+                found.append(_share(policy, limit, limit.share_bips, (balances or {}).get(limit.asset)))
     return tuple(found)
+
+
+def _share(policy: Policy, limit: Limit, bips: int, held: int | None) -> LimitStatus:
+    """A share of the balance, rounded down as the judge does."""
+    status = _status(policy, limit, "share", None, (held or 0) * bips // 10_000, 0)
+    note = "of what the wallet holds" + (", which is not known now" if held is None else f": {status.limit_text}")
+    return replace(status, limit_text=f"{format_share(bips)} {note}")
 
 
 def _bounds(policy: Policy, limit: Limit, bucket: Bucket | None, used: Used) -> Iterator[LimitStatus]:

@@ -7,7 +7,7 @@ stands for a fact about the compiled policy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import combinations
@@ -73,8 +73,13 @@ def lint(policy: Policy, *, now_s: int | None = None) -> tuple[Finding, ...]:
         *_addresses(policy),
         *_unused(policy),
     ]
+    return in_order(found)
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings as they are shown: errors first."""
     order = list(Severity)
-    return tuple(sorted(found, key=lambda each: (order.index(each.severity), each.code, each.rule or "", each.text)))
+    return tuple(sorted(findings, key=lambda each: (order.index(each.severity), each.code, each.rule or "", each.text)))
 
 
 def _error(code: str, rule: str | None, text: str) -> Finding:

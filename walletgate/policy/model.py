@@ -304,6 +304,24 @@ class SwapTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class AskingTerms:
+    """How often a grant may ask operators. `windows` and `freeze_after` are (milliseconds, requests), shortest first.
+
+    More than `windows` is refused, more than `freeze_after`, refused ones included, freezes the grant. What an operator
+    rejected is refused unchanged for `again_after_ms`.
+    """
+
+    windows: tuple[tuple[int, int], ...] = ()
+    again_after_ms: int | None = None
+    freeze_after: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def bounds_anything(self) -> bool:
+        """Whether there is any bound."""
+        return bool(self.windows or self.freeze_after) or self.again_after_ms is not None
+
+
+@dataclass(frozen=True, slots=True)
 class Feed:
     """A contract that answers `latestRoundData()` with a price of so many decimals.
 
@@ -368,3 +386,5 @@ class Terms:
     prices: tuple[Price, ...]
     simulate: bool = False
     """Transactions are refused unless a node ran them and found nothing that was not read."""
+
+    asking: AskingTerms = AskingTerms()

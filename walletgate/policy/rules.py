@@ -13,6 +13,7 @@ from typing import Final
 from walletgate.effects.abi import Function
 from walletgate.policy.addresses import ANYONE, ContractId
 from walletgate.policy.amounts import QUOTE_DECIMALS, parse_amount, parse_duration, parse_share
+from walletgate.policy.approvals import NAME_LENGTH_MAX, read_terms
 from walletgate.policy.canonical import canonical_json
 from walletgate.policy.matches import KINDS, Reading, read_match
 from walletgate.policy.model import (
@@ -31,13 +32,8 @@ from walletgate.policy.names import NATIVE_DECIMALS, Names, chain_name, read_cha
 from walletgate.policy.reader import Table
 from walletgate.policy.schedule import read_hours
 from walletgate.policy.where import WhereReader
-from walletgate.types import Address, ApprovalTerms, Asset, Measure
+from walletgate.types import Address, Asset, Measure
 
-NAME_LENGTH_MAX: Final = 80
-WITHIN_S: Final = 3600
-"""How long people have to answer where a policy does not say."""
-
-OPERATORS_MAX: Final = 64
 _WHENS: Final = frozenset({"asset", "fees", "quote", "count", "new_recipient", "always"})
 
 
@@ -146,23 +142,11 @@ def read_approves(root: Table, rules: Rules) -> tuple[ApproveRule, ...]:
     for table in root.tables("approve"):
         when = table.need_table("when")
         name = rules.name(table, _said(when, "approve"))
-        terms = _read_terms(table, name)
+        terms = read_terms(table, name)
         found += [ApproveRule(each, terms) for each in _read_when(when, rules)]
         when.done()
         table.done()
     return tuple(sorted(found, key=canonical_json))
-
-
-def _read_terms(table: Table, name: str) -> ApprovalTerms:
-    of = tuple(sorted(table.texts("of") or ()))
-    for operator in of:
-        if not operator.isprintable() or not 1 <= len(operator) <= NAME_LENGTH_MAX or operator != operator.strip():
-            table.fail("of", f"holds {operator!r}, which is not an operator's name", code="bad_name")
-    quorum = table.integer("quorum", 1, least=1, most=OPERATORS_MAX) or 1
-    if of and quorum > len(of):
-        table.fail("quorum", f"is {quorum}, but `of` names only {len(of)}", code="out_of_range")
-    within = table.text("within")
-    return ApprovalTerms(name, quorum, of, table.exact("within", within, parse_duration) if within else WITHIN_S)
 
 
 def _read_when(table: Table, rules: Rules) -> list[When]:

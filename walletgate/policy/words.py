@@ -18,6 +18,7 @@ from walletgate.policy.names import chain_name
 from walletgate.policy.naming import address_name, amount_text, asset_name, duration_text, moment_text
 from walletgate.policy.words_rules import (
     approve_sentence,
+    asking_lines,
     cooldown_sentence,
     forbid_sentence,
     limit_sentence,
@@ -78,6 +79,7 @@ def show(policy: Policy) -> list[str]:
     lines += [
         f"Asks a human {approve_sentence(policy, rule)}." for rule in sorted(terms.approves, key=lambda r: r.name)
     ]
+    lines += asking_lines(terms.asking)
     lines += _swap_lines(policy)
     lines += [_price_line(policy, price) for price in terms.prices]
     if terms.simulate:

@@ -16,6 +16,7 @@ from walletgate.policy.model import (
     AllowanceMatch,
     Always,
     ApproveRule,
+    AskingTerms,
     BlindMatch,
     CallMatch,
     Cooldown,
@@ -39,7 +40,7 @@ from walletgate.policy.model import (
 from walletgate.policy.names import NATIVE_DECIMALS, chain_name
 from walletgate.policy.naming import address_name, amount_text, asset_name, duration_text, measure_text, moment_text
 from walletgate.policy.schedule import DAYS
-from walletgate.types import NATIVE, Asset
+from walletgate.types import NATIVE, ApprovalTerms, Asset
 
 
 def permit_sentence(policy: Policy, rule: Rule) -> str:
@@ -55,8 +56,17 @@ def forbid_sentence(policy: Policy, rule: Rule) -> str:
 def approve_sentence(policy: Policy, rule: ApproveRule) -> str:
     """When the rule asks, and whom."""
     terms = rule.terms
-    people = f"{terms.quorum} of {', '.join(terms.of) or 'the operators'}, within {duration_text(terms.within_s)}"
-    return f"{_when(policy, rule)} ({rule.name!r}: {people})"
+    return f"{_when(policy, rule)} ({rule.name!r}: {people_text(terms)}, within {duration_text(terms.within_s)})"
+
+
+def people_text(terms: ApprovalTerms) -> str:
+    """Who must approve, in words."""
+    said = f"{terms.quorum} of {', '.join(terms.of) or 'the operators'}"
+    if terms.groups:
+        between = " and " if terms.every else " or "
+        said = between.join(f"{group.quorum} of {', '.join(group.of)}" for group in terms.groups)
+        said += ", all different people" if terms.every else ""
+    return f"{said}, but not who drafted the policy or gave the grant" if terms.apart else said
 
 
 def _when(policy: Policy, rule: ApproveRule) -> str:
@@ -283,3 +293,20 @@ def _quoted(words: Iterable[str]) -> str:
 def _or(words: Iterable[str]) -> str:
     found = list(words)
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} or {found[-1]}"
+
+
+def asking_lines(asking: AskingTerms) -> list[str]:
+    """How often operators may be asked, in sentences."""
+
+    def said(windows: tuple[tuple[int, int], ...]) -> str:
+        return " and ".join(f"{most} in any {duration_text(window_ms // 1000)}" for window_ms, most in windows)
+
+    lines = []
+    if asking.windows:
+        lines.append(f"Asks a human at most {said(asking.windows)}; what is beyond that is refused.")
+    if asking.again_after_ms is not None:
+        wait = duration_text(asking.again_after_ms // 1000)
+        lines.append(f"What an operator rejected is refused unchanged for {wait}.")
+    if asking.freeze_after:
+        lines.append(f"Asking more than {said(asking.freeze_after)} freezes the grant.")
+    return lines

@@ -119,7 +119,7 @@ class AgentApi:
             "chain_id": session.chain_id,
             "chain_ids": sorted(policy.chain_ids),
             "policy": {"name": policy.name, "hash": to_hex(policy.hash)},
-            "limits": [limit_view(limit) for limit in self._gate.limits(session)],
+            "limits": [limit_view(limit) for limit in await self._gate.limits(session)],
         }
 
 

@@ -3,9 +3,12 @@
     GET  /v1/status                  the gate, its wallets, grants, limits, freezes, chains
     GET  /v1/requests                ?status=…&limit=…, newest first      GET /v1/requests/{id}
     GET  /v1/policies/{hash}         a policy's text
+    GET  /v1/grants/{id}/versions    the policies a grant was put under, with their texts
+    GET  /v1/drafts                  commands that wait for operators, and what became of others, newest first
     GET  /v1/log                     ?start=…&stop=… entries as they were hashed, with a fresh checkpoint
     POST /v1/approvals               {"word": …, "signature", "reason"}: a yes or no, signed (EIP-712)
     POST /v1/commands                {"word": …, "body", "signature"}: any other change, signed (EIP-712)
+    POST /v1/drafts                  {"word": …, "signature", "reason"}: a yes or no to a draft, signed (EIP-712)
 
 Reading takes the operator token, which changes nothing. Every change takes an operator's signature over exactly
 that change. A grant token is worth nothing here; trying one is recorded.
@@ -23,15 +26,26 @@ from aiohttp import web
 from walletgate.audit.entry import parse_entry
 from walletgate.encoding import checksum_address, parse_hex, to_hex
 from walletgate.errors import AuthenticationError, ChainError, InvalidRequestError, SignerError, WalletGateError
-from walletgate.gate import ApprovalWord, CommandWord, Gate, Operations, SignedApproval, SignedCommand
+from walletgate.gate import (
+    ApprovalWord,
+    CommandWord,
+    DraftWord,
+    Gate,
+    Operations,
+    Session,
+    SignedApproval,
+    SignedCommand,
+    SignedDraft,
+)
+from walletgate.gate.actions import quorum_of
 from walletgate.gate.checkpoints import Checkpoints
 from walletgate.gate.judging import used_without
 from walletgate.policy import Scope, headroom
 from walletgate.server.api import http_status, respond
 from walletgate.server.node import bearer
-from walletgate.server.views import error_view, limit_view, operator_view
+from walletgate.server.views import budget_view, draft_view, error_view, limit_view, operator_view, versions_view
 from walletgate.server.wire import read_body, read_object
-from walletgate.store import Grant
+from walletgate.store import Grant, Request
 from walletgate.types import Hash32, Status
 
 ENTRIES_MAX = 10_000
@@ -64,6 +78,9 @@ class OperatorApi:
             web.get("/v1/log", self._guard(self._log)),
             web.post("/v1/approvals", self._guard(self._approve)),
             web.post("/v1/commands", self._guard(self._command)),
+            web.get("/v1/grants/{id}/versions", self._guard(self._versions)),
+            web.get("/v1/drafts", self._guard(self._drafts)),
+            web.post("/v1/drafts", self._guard(self._sign_draft)),
         ]
 
     def _guard(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -107,10 +124,17 @@ class OperatorApi:
                 for w in state.wallets.values()
             ],
             "operators": [
-                {"name": o.name, "address": checksum_address(o.address), "removed_ms": o.removed_ms}
+                {
+                    "name": o.name,
+                    "address": checksum_address(o.address),
+                    "roles": list(o.roles),
+                    "removed_ms": o.removed_ms,
+                }
                 for o in state.operators.values()
             ],
-            "grants": [self._grant_status(grant) for grant in state.grants.values()],
+            "quorum": quorum_of(self._gate),
+            "drafts": len(self._gate.store.authority.drafts(status="open")),
+            "grants": [await self._grant_status(grant) for grant in state.grants.values()],
             "freezes": [
                 {"scope": f.scope, "operator": f.operator, "reason": f.reason, "at_ms": f.at_ms}
                 for f in state.freezes.values()
@@ -121,14 +145,12 @@ class OperatorApi:
             },
         }
 
-    def _grant_status(self, grant: Grant) -> dict[str, Any]:
-        state, now_ms = self._gate.state, self._gate.now_ms()
-        policy = state.policies[grant.policy]
+    async def _grant_status(self, grant: Grant) -> dict[str, Any]:
+        policy = self._gate.state.policies[grant.policy]
         limits = []
         if grant.revoked_ms is None:
             for chain_id in sorted(policy.chain_ids):
-                scope = Scope(grant.id, grant.team, grant.wallet, chain_id)
-                limits += [limit_view(limit) for limit in headroom(policy, scope, used_without(state, None, now_ms))]
+                limits += [limit_view(limit) for limit in await self._gate.limits(Session(grant, chain_id))]
         return {
             "id": grant.id,
             "agent": grant.agent,
@@ -162,7 +184,22 @@ class OperatorApi:
         request = self._gate.find(http.match_info["id"])
         if request is None:
             raise InvalidRequestError("there is no such request", code="request_unknown")
-        return {"request": operator_view(request, self._gate.state, self._gate.store.approvals(request.id))}
+        view = operator_view(request, self._gate.state, self._gate.store.approvals(request.id))
+        return {"request": {**view, "budgets": self._budgets(request)}}
+
+    def _budgets(self, request: Request) -> list[dict[str, Any]]:
+        """Each total of the grant that a waiting request draws on, without it and with it."""
+        state, now_ms = self._gate.state, self._gate.now_ms()
+        grant = state.grants[request.grant_id]
+        if request.status is not Status.AWAITING_APPROVAL or not state.book.pending(request.id):
+            return []
+        policy, scope = state.policies[grant.policy], Scope(grant.id, grant.team, grant.wallet, request.chain_id)
+        both = (headroom(policy, scope, used_without(state, left_out, now_ms)) for left_out in (request.id, None))
+        return [
+            budget_view(before, after)
+            for before, after in zip(*both, strict=True)
+            if after.used is not None and before.used != after.used
+        ]
 
     async def _policy(self, http: web.Request) -> dict[str, Any]:
         wanted = Hash32(parse_hex(http.match_info["hash"], where="hash", size_bytes=32))
@@ -217,6 +254,32 @@ class OperatorApi:
         if signed.word.action == "wallet.add":
             answer["opened"] = await self._open(answer["name"])
         return answer
+
+    async def _versions(self, http: web.Request) -> dict[str, Any]:
+        return versions_view(http.match_info["id"], self._gate.store)
+
+    async def _drafts(self, _http: web.Request) -> dict[str, Any]:
+        store = self._gate.store
+        return {"drafts": [draft_view(draft, store) for draft in store.authority.drafts()]}
+
+    async def _sign_draft(self, http: web.Request) -> dict[str, Any]:
+        body = read_object(await read_body(http))
+        word = _object(body, "word")
+        signed = SignedDraft(
+            DraftWord(
+                draft=_text(word, "draft"),
+                approve=word.get("approve") is True,
+                action=_text(word, "action"),
+                payload=_hash(word, "payload"),
+                summary=_hash(word, "summary"),
+                before=_hash(word, "before"),
+                after=_hash(word, "after"),
+                expires=_number(word, "expires"),
+            ),
+            parse_hex(body.get("signature"), where="signature"),
+            str(body.get("reason") or "")[:500],
+        )
+        return await self._operations.sign_draft(signed)
 
     async def _open(self, wallet: str) -> bool:
         """Whether the signer could open the new wallet's keystore with the passphrase it was started with."""

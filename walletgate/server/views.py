@@ -6,10 +6,12 @@ import json
 from typing import Any
 
 from walletgate.encoding import checksum_address, printable, to_hex
-from walletgate.errors import WalletGateError
+from walletgate.errors import InvalidRequestError, WalletGateError
+from walletgate.gate.asking import alike
 from walletgate.gate.state import State
 from walletgate.policy import LimitStatus
-from walletgate.store import Approval, Request
+from walletgate.policy.amounts import format_duration
+from walletgate.store import Approval, Draft, Request, Store, Version
 
 
 def agent_view(request: Request) -> dict[str, Any]:
@@ -56,6 +58,7 @@ def operator_view(request: Request, state: State, approvals: list[Approval]) -> 
         "digest": to_hex(request.digest),
         "effects_digest": decision["effects_digest"],
         "effects_data": decision["effects"],
+        "alike": to_hex(alike(decision["effects"])),
         "needs": decision["approvals"],
         "approvals": [
             {
@@ -69,6 +72,68 @@ def operator_view(request: Request, state: State, approvals: list[Approval]) -> 
         "trace": {key: printable(str(value)) for key, value in stored["trace"].items()},
         "updated_ms": request.updated_ms,
     }  # fmt: skip
+
+
+def draft_view(draft: Draft, store: Store) -> dict[str, Any]:
+    """A draft as operators read it before they sign it: everything that the word on it names."""
+    return {
+        "id": draft.id,
+        "action": draft.action,
+        "lines": list(draft.lines),
+        "status": draft.status,
+        "proposer": draft.proposer,
+        "grant": draft.about or None,
+        "before": to_hex(draft.before),
+        "after": to_hex(draft.after),
+        "body": draft.body,
+        "created_ms": draft.created_ms,
+        "expires_ms": draft.expires_ms,
+        "ended_ms": draft.ended_ms,
+        "signed": [voice.operator for voice in store.authority.draft_voices(draft.id) if voice.approved],
+        "needs": int(store.authority.setting("quorum", "1")),
+    }
+
+
+def versions_view(wanted: str, store: Store) -> dict[str, Any]:
+    """The policies that the grant (its id, or its agent's name) was put under, oldest first.
+
+    Raises:
+        InvalidRequestError: `grant_unknown`.
+    """
+    found = [g for g in store.grants() if wanted in (g.id, g.agent) and g.revoked_ms is None]
+    if len(found) != 1:
+        problem = "there is no grant" if not found else "more than one grant is called"
+        raise InvalidRequestError(f"{problem} {printable(wanted)}", code="grant_unknown")
+    (grant,) = found
+    texts = {policy.hash: policy for policy in store.policies()}
+    versions = store.authority.versions(grant.id) or [Version(grant.id, 1, grant.policy, "", None, grant.created_ms)]
+    return {
+        "grant": grant.id,
+        "agent": grant.agent,
+        "policy": to_hex(grant.policy),
+        "versions": [
+            {
+                "number": v.number, "policy": to_hex(v.policy), "name": texts[v.policy].name, "operator": v.operator,
+                "draft": v.draft, "at_ms": v.at_ms, "text": texts[v.policy].text,
+            }
+            for v in versions
+        ],
+    }  # fmt: skip
+
+
+def budget_view(before: LimitStatus, after: LimitStatus) -> dict[str, Any]:
+    """What one request takes of a total: as it would be without it, and as it is with it."""
+    return {
+        "name": after.name,
+        "asset": after.asset,
+        "span": "all time" if after.window_s is None else format_duration(after.window_s),
+        "limit": str(after.limit),
+        "before": str(before.used or 0),
+        "after": str(after.used or 0),
+        "limit_text": after.limit_text,
+        "before_text": before.used_text,
+        "after_text": after.used_text,
+    }
 
 
 def limit_view(limit: LimitStatus) -> dict[str, Any]:

@@ -2,7 +2,13 @@
 
 from walletgate.store.place import Place
 from walletgate.store.records import (
+    APPROVER,
+    AUDITOR,
+    POLICY_MAKER,
+    ROLES,
     Approval,
+    Draft,
+    DraftVoice,
     Freeze,
     Grant,
     News,
@@ -10,6 +16,7 @@ from walletgate.store.records import (
     Outstanding,
     PolicyText,
     Request,
+    Version,
     Wallet,
 )  # fmt: skip
 from walletgate.store.schema import open_store, read_engine, read_store
@@ -17,7 +24,13 @@ from walletgate.store.store import Store
 from walletgate.store.writer import Writer
 
 __all__ = [
+    "APPROVER",
+    "AUDITOR",
+    "POLICY_MAKER",
+    "ROLES",
     "Approval",
+    "Draft",
+    "DraftVoice",
     "Freeze",
     "Grant",
     "News",
@@ -27,6 +40,7 @@ __all__ = [
     "PolicyText",
     "Request",
     "Store",
+    "Version",
     "Wallet",
     "Writer",
     "open_store",

@@ -20,14 +20,70 @@ class Wallet:
     added_ms: int
 
 
+APPROVER, POLICY_MAKER, AUDITOR = "approver", "policy-maker", "auditor"
+ROLES = (APPROVER, AUDITOR, POLICY_MAKER)
+"""Approvers decide on requests, policy-makers on everything else, auditors only read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A person with a key of their own."""
+    """A person with a key of their own, and what they may do."""
 
     name: str
     address: Address
     added_ms: int
     removed_ms: int | None = None
+    roles: tuple[str, ...] = ROLES
+
+    def has(self, *roles: str) -> bool:
+        """Whether they have one of `roles` and were not removed."""
+        return self.removed_ms is None and not set(roles).isdisjoint(self.roles)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A command that waits for operators to sign it. `body` is its canonical payload, `lines` what it would change.
+
+    `about` is the grant it is about, empty if none; `before` and `after` are policies, 32 zero bytes where there is
+    none. `status` is open, live, rejected, expired or stale.
+    """
+
+    id: str
+    action: str
+    body: str
+    lines: tuple[str, ...]
+    about: str
+    before: Hash32
+    after: Hash32
+    proposer: str
+    status: str
+    created_ms: int
+    expires_ms: int
+    ended_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DraftVoice:
+    """An operator's signed yes or no to one draft; the first is its proposer's signed command."""
+
+    draft: str
+    operator: str
+    approved: bool
+    signature: bytes
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A policy that a grant was put under, counted from 1; `draft` is the draft it came by, if any."""
+
+    grant_id: str
+    number: int
+    policy: Hash32
+    operator: str
+    draft: str | None
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +159,7 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """A freeze in force. Scope is `all`, `wallet:NAME` or `grant:ID`."""
+    """A freeze in force. Scope is `all`, `wallet:NAME`, `grant:ID`, `agent:NAME` or `chain:ID`."""
 
     scope: str
     operator: str

@@ -17,6 +17,7 @@ from typing import Any
 from walletgate.audit.merkle import frontier_root, unpack_frontier
 from walletgate.errors import StoreError
 from walletgate.limits import Movement
+from walletgate.store.authority import AuthorityReader
 from walletgate.store.engine import Engine
 from walletgate.store.records import (
     Approval,
@@ -60,6 +61,7 @@ class Store:
         """Use `store.open_store` or `store.read_store`."""
         self.engine = engine
         self.origin = origin
+        self.authority = AuthorityReader(self._all)
         self.on_news: Callable[[News], None] = lambda _news: None
         self._turn = asyncio.Lock()
         self._head = _head_of(engine.rows(_HEAD))
@@ -200,7 +202,8 @@ class Store:
 
     def operators(self) -> list[Operator]:
         """All operators there ever were."""
-        return [Operator(name, Address(a), *rest) for name, a, *rest in self._all(OperatorRow, "ORDER BY name")]
+        rows = self._all(OperatorRow, "ORDER BY name")
+        return [Operator(name, Address(a), t, r, tuple(roles.split())) for name, a, t, r, roles in rows]
 
     def policies(self) -> list[PolicyText]:
         """All policies there ever were."""

@@ -26,8 +26,8 @@ def _blob(*, key: bool = False, unique: bool = False, null: bool = False) -> Any
     return Field(default=None, sa_column=Column(LargeBinary, primary_key=key, unique=unique or None, nullable=null))
 
 
-def _text(*, key: bool = False, null: bool = False) -> Any:
-    return Field(default=None, sa_column=Column(Text, primary_key=key, nullable=null))
+def _text(*, key: bool = False, null: bool = False, start: str | None = None) -> Any:
+    return Field(default=None, sa_column=Column(Text, primary_key=key, nullable=null, server_default=start))
 
 
 def _int(*, key: bool = False, null: bool = False, start: str | None = None) -> Any:
@@ -55,7 +55,7 @@ class WalletRow(Row, table=True):
 
 
 class OperatorRow(Row, table=True):
-    """A person with a key of their own."""
+    """A person with a key of their own; `roles` are words with spaces between them."""
 
     __tablename__ = "operator"
     rights: ClassVar[str] = "SELECT, INSERT, UPDATE"
@@ -63,6 +63,60 @@ class OperatorRow(Row, table=True):
     address: bytes = _blob(unique=True)
     added_ms: int = _int()
     removed_ms: int | None = _int(null=True)
+    roles: str = _text(start="approver auditor policy-maker")
+
+
+class SettingRow(Row, table=True):
+    """What operators have set for the whole gate, such as their quorum."""
+
+    __tablename__ = "setting"
+    rights: ClassVar[str] = "SELECT, INSERT, UPDATE"
+    key: str = _text(key=True)
+    value: str = _text()
+
+
+class DraftRow(Row, table=True):
+    """A command that waits for operators: `body` is its payload, `lines` what they read, as JSON."""
+
+    __tablename__ = "draft"
+    rights: ClassVar[str] = "SELECT, INSERT, UPDATE"
+    __table_args__: ClassVar[Any] = (Index("draft_by_status", "status"), {"sqlite_strict": True})
+    id: str = _text(key=True)
+    action: str = _text()
+    body: str = _text()
+    lines: str = _text()
+    about: str = _text()
+    before: bytes = _blob()
+    after: bytes = _blob()
+    proposer: str = _text()
+    status: str = _text()
+    created_ms: int = _int()
+    expires_ms: int = _int()
+    ended_ms: int | None = _int(null=True)
+
+
+class DraftVoiceRow(Row, table=True):
+    """An operator's signed word on one draft."""
+
+    __tablename__ = "draft_voice"
+    draft: str = _text(key=True)
+    operator: str = _text(key=True)
+    approved: int = _int()
+    signature: bytes = _blob()
+    reason: str = _text()
+    at_ms: int = _int()
+
+
+class VersionRow(Row, table=True):
+    """A policy that a grant was put under, and by whom; counted from 1."""
+
+    __tablename__ = "version"
+    grant_id: str = _text(key=True)
+    number: int = _int(key=True)
+    policy: bytes = _blob()
+    operator: str = _text()
+    draft: str | None = _text(null=True)
+    at_ms: int = _int()
 
 
 class PolicyRow(Row, table=True):
@@ -177,6 +231,7 @@ class ApprovalRow(Row, table=True):
     """An operator's signed word on one request."""
 
     __tablename__ = "approval"
+    rights: ClassVar[str] = "SELECT, INSERT, UPDATE"
     request: str = _text(key=True)
     operator: str = _text(key=True)
     approved: int = _int()
@@ -187,8 +242,21 @@ class ApprovalRow(Row, table=True):
     at_ms: int = _int()
 
 
+class AskedRow(Row, table=True):
+    """A request that was put before operators; `alike` is what it has in common with others that would do the same."""
+
+    __tablename__ = "asked"
+    rights: ClassVar[str] = "SELECT, INSERT, UPDATE"
+    __table_args__: ClassVar[Any] = (Index("asked_by_grant", "grant_id", "at_ms"), {"sqlite_strict": True})
+    request: str = _text(key=True)
+    grant_id: str = _text()
+    alike: bytes = _blob()
+    at_ms: int = _int()
+    rejected_ms: int | None = _int(null=True)
+
+
 class FreezeRow(Row, table=True):
-    """A freeze in force: scope is `all`, `wallet:NAME` or `grant:ID`."""
+    """A freeze in force: scope is `all`, `wallet:NAME`, `grant:ID`, `agent:NAME` or `chain:ID`."""
 
     __tablename__ = "freeze"
     rights: ClassVar[str] = "SELECT, INSERT, UPDATE, DELETE"
@@ -267,5 +335,6 @@ class CheckpointRow(Row, table=True):
 
 TABLES: tuple[type[Row], ...] = (
     MetaRow, WalletRow, OperatorRow, PolicyRow, GrantRow, RequestRow, MovementRow, NonceRow, ApprovalRow, FreezeRow,
-    CommandRow, AuditRow, LogHeadRow, CheckpointRow, AllowanceRow, LeaseRow,
+    CommandRow, AuditRow, LogHeadRow, CheckpointRow, AllowanceRow, LeaseRow, AskedRow, SettingRow, DraftRow,
+    DraftVoiceRow, VersionRow,
 )  # fmt: skip

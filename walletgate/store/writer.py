@@ -15,8 +15,8 @@ from walletgate.audit.entry import Json, Kind, encode_entry
 from walletgate.audit.merkle import extend, leaf_hash, pack_frontier
 from walletgate.errors import InvariantViolation
 from walletgate.limits import Movement, MovementState
+from walletgate.store.authority import AuthorityWriter
 from walletgate.store.records import (
-    Approval,
     Freeze,
     Grant,
     Head,
@@ -28,7 +28,6 @@ from walletgate.store.records import (
 )  # fmt: skip
 from walletgate.store.rows import movement_row, request_row
 from walletgate.store.tables import (
-    ApprovalRow,
     AuditRow,
     CommandRow,
     GrantRow,
@@ -109,6 +108,7 @@ class Writer:
         self._resolved: dict[int, tuple[MovementState, Movement]] = {}
         self._nonces: dict[tuple[Address, int], int] = {}
         self._authority = False
+        self.authority = AuthorityWriter(self._add, self._rule, self.now_ms)
 
     @property
     def is_empty(self) -> bool:
@@ -178,7 +178,8 @@ class Writer:
 
     def add_operator(self, operator: Operator) -> None:
         """Records a new operator."""
-        self._add(OperatorRow, astuple(operator))
+        o = operator
+        self._add(OperatorRow, (o.name, o.address, o.added_ms, o.removed_ms, " ".join(o.roles)))
 
     def remove_operator(self, name: str) -> None:
         """Marks an operator as removed."""
@@ -211,14 +212,6 @@ class Writer:
     def add_command(self, nonce: bytes, operator: str, expires_ms: int) -> None:
         """Remembers an operator's command as carried out."""
         self._add(CommandRow, (nonce, operator, expires_ms))
-
-    def add_approval(self, approval: Approval) -> None:
-        """Records an operator's word."""
-        a = approval
-        row = (
-            a.request, a.operator, int(a.approved), a.policy, a.signature, a.reason, a.expires_ms, a.at_ms,
-        )  # fmt: skip
-        self._inserts.setdefault(ApprovalRow, []).append(row)
 
     # --- requests ------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Several gates on one store, replacements, outstanding allowances; windows are read only as far as they reach."""
+"""Several gates on one store, replacements, outstanding allowances, bounded windows; roles, drafts and versions."""
 
 from typing import Any
 
@@ -18,6 +18,8 @@ def _key(name: str, kind: Any) -> sa.Column[Any]:
 
 def upgrade() -> None:
     """Adds what is new, and says of old rows which of them still move."""
+    roles = "approver auditor policy-maker"
+    op.add_column("operator", sa.Column("roles", TEXT, nullable=False, server_default=roles))
     op.add_column("request", sa.Column("replaces", TEXT, nullable=True))
     for table, name in (
         ("request", "moving"), ("request", "change"), ("movement", "change"),
@@ -49,7 +51,35 @@ def upgrade() -> None:
         "lease", _key("name", TEXT), sa.Column("holder", TEXT, nullable=False),
         sa.Column("until_ms", INT, nullable=False), sqlite_strict=True,
     )  # fmt: skip
+    _add_operators_tables()
     op.execute("DELETE FROM meta WHERE key = 'schema'")
     if op.get_bind().dialect.name == "postgresql":
         for table in ("request", "movement"):
             op.create_index(f"{table}_by_change", table, ["change"])
+
+
+def _add_operators_tables() -> None:
+    def column(name: str, kind: Any, *, null: bool = False) -> sa.Column[Any]:
+        return sa.Column(name, kind, nullable=null)
+
+    op.create_table("setting", _key("key", TEXT), column("value", TEXT), sqlite_strict=True)
+    op.create_table(
+        "asked", _key("request", TEXT), column("grant_id", TEXT), column("alike", BLOB), column("at_ms", INT),
+        column("rejected_ms", INT, null=True), sqlite_strict=True,
+    )  # fmt: skip
+    op.create_index("asked_by_grant", "asked", ["grant_id", "at_ms"])
+    op.create_table(
+        "draft", _key("id", TEXT), column("action", TEXT), column("body", TEXT), column("lines", TEXT),
+        column("about", TEXT), column("before", BLOB), column("after", BLOB), column("proposer", TEXT),
+        column("status", TEXT), column("created_ms", INT), column("expires_ms", INT),
+        column("ended_ms", INT, null=True), sqlite_strict=True,
+    )  # fmt: skip
+    op.create_index("draft_by_status", "draft", ["status"])
+    op.create_table(
+        "draft_voice", _key("draft", TEXT), _key("operator", TEXT), column("approved", INT), column("signature", BLOB),
+        column("reason", TEXT), column("at_ms", INT), sqlite_strict=True,
+    )  # fmt: skip
+    op.create_table(
+        "version", _key("grant_id", TEXT), _key("number", INT), column("policy", BLOB), column("operator", TEXT),
+        column("draft", TEXT, null=True), column("at_ms", INT), sqlite_strict=True,
+    )  # fmt: skip
