@@ -185,6 +185,8 @@ class Operations:
             "request": request.id,
             "grant": request.grant_id,
             "operator": operator.name,
+            "address": to_hex(operator.address),
+            "approve": word.approve,
             "digest": to_hex(word.request_digest),
             "effects_digest": to_hex(word.effects_digest),
             "policy": to_hex(word.policy),

@@ -1,0 +1,216 @@
+"""Evidence from the log: prove one request in one file, and verify proofs, logs and checkpoints offline."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from walletgate.audit.entry import Kind
+from walletgate.audit.keys import follow_keys
+from walletgate.audit.note import VerifyingKey, open_checkpoint, parse_verifying_key
+from walletgate.audit.proof import FILE_BYTES_MAX, is_proof, open_proof
+from walletgate.audit.verify import verify_entries
+from walletgate.cli.audit import LogReader
+from walletgate.cli.client import OperatorClient
+from walletgate.cli.common import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    escape,
+    home_of,
+    leaving,
+    out,
+    print_json,
+    talk,
+)  # fmt: skip
+from walletgate.encoding import to_hex
+from walletgate.errors import AuditError, ConfigError
+from walletgate.gate.checkpoints import Checkpoints
+from walletgate.gate.evidence import check_evidence, key_links, make_evidence
+from walletgate.server.app import clock_ms
+from walletgate.server.home import Home
+from walletgate.store import Store, read_only
+
+KeyOption = Annotated[
+    list[str] | None,
+    typer.Option("--key", help="The log's vkey, or a file with it; by default the home's own. Repeatable."),
+]
+
+
+def prove(
+    request: Annotated[str, typer.Argument(help="The request's id, as `walletgate request list` shows it.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of to stdout.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one file that proves what happened to a request: who asked, why it was decided so, who approved, what was signed."""  # noqa: E501 - one sentence of help
+    with leaving(as_json=as_json):
+        place = home_of(home)
+        note = fresh_note(place)
+        with read_only(place.store) as store:
+            data = make_evidence(store, request, note=note, first=trusted_keys(place, None)[0])
+        if output is None:
+            sys.stdout.write(data.decode())
+            return
+        _write(output, data)
+        talk.print(f"{output}  {len(data)} bytes. Next: [bold]walletgate audit verify {output}[/]")
+
+
+def verify(
+    file: Annotated[Path | None, typer.Argument(help="A proof; left out, the home's own log is verified.")] = None,
+    key: KeyOption = None,
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option("--checkpoint", help="A kept checkpoint the log must contain. Repeatable.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a proof, or hash every entry of the log again and compare with head, checkpoints and signatures."""
+    with leaving(as_json=as_json):
+        place = home_of(home)
+        trusted = trusted_keys(place, key)
+        if file is not None:
+            verify_file(file, trusted, as_json=as_json)
+        else:
+            verify_home(place, trusted, checkpoint or [], as_json=as_json)
+
+
+def verify_file(file: Path, trusted: list[VerifyingKey], *, as_json: bool) -> None:
+    """Checks a proof and says what it proves.
+
+    Raises:
+        ConfigError: `file_unreadable`.
+        AuditError: what does not hold.
+    """
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}", code="file_unreadable") from None
+    if not is_proof(data):
+        raise AuditError(f"{file} is not a proof that this version knows", code="proof_malformed")
+    proof = open_proof(data, trusted=trusted)
+    statements = check_evidence(proof)
+    if as_json:
+        print_json(
+            {
+                "request": proof.request, "log": proof.origin, "size": proof.checkpoint.size,
+                "root": to_hex(proof.checkpoint.root), "key": str(proof.key), "bound": dict(proof.bound),
+                "withheld": list(proof.withheld), "unproven": list(proof.unproven),
+                "proven": [{"text": s.text, "entry": s.seq} for s in statements],
+            }
+        )  # fmt: skip
+        return
+    out.print(f"[bold green]proven[/]  request {escape(proof.request)}")
+    for statement in statements:
+        place = "       " if statement.seq is None else f"#{statement.seq:<6}"
+        out.print(f"  [dim]{place}[/] {escape(statement.text)}")
+    for name in proof.withheld:
+        out.print(f"  [dim]withheld[/] {escape(name)}: the log holds a commitment to it, the file not the text")
+    out.print("[bold]not proven[/]")
+    for text in proof.unproven:
+        out.print(f"  {escape(text)}")
+
+
+def verify_home(place: Home, trusted: list[VerifyingKey], kept: list[Path], *, as_json: bool) -> None:
+    """Verifies the log of a home against everything that is signed.
+
+    Raises:
+        AuditError: the first bad entry.
+    """
+    reader = LogReader(place)
+    origin = place.read_config().name
+    notes = [*reader.checkpoints(), *[read_text(path) for path in kept]]
+    if place.checkpoint.exists():
+        notes.append(read_text(place.checkpoint))
+    keys = all_keys(place, trusted, origin)
+    opened = [open_checkpoint(note, origin=origin, trusted=keys) for note in notes]
+    report = verify_entries(reader.rows(), origin=origin, head=reader.head(), checkpoints=opened)
+    if as_json:
+        print_json(
+            {
+                "size": report.size,
+                "root": to_hex(report.root),
+                "checkpoints": report.checkpoints,
+                "covered": report.covered,
+                "keys": [str(key) for key in keys],
+            }
+        )
+        return
+    out.print(f"[bold green]verified[/]  {report.size} entries, root {to_hex(report.root)}")
+    out.print(f"{report.checkpoints} signed checkpoints agree; they cover {report.covered} entries")
+
+
+def all_keys(place: Home, trusted: list[VerifyingKey], origin: str) -> list[VerifyingKey]:
+    """The keys that may have signed the home's log: those trusted, and those that the log hands over to.
+
+    Raises:
+        AuditError: `key_chain_broken`.
+    """
+    reader = LogReader(place)
+    changes = [
+        (seq, entry) for seq, _, entry in reader.rows() if b'"kind":"%s"' % Kind.LOG_KEY_CHANGED.value.encode() in entry
+    ]
+    if not changes:
+        return trusted
+    with read_only(place.store) as store:
+        links = key_links(store, changes, origin)
+    return [key for first in trusted for key in follow_keys(first, links, origin=origin)]
+
+
+def trusted_keys(place: Home, given: list[str] | None) -> list[VerifyingKey]:
+    """The keys that the verifier starts from: those given, otherwise the home's own.
+
+    Raises:
+        ConfigError: `home_missing`.
+        AuditError: `key_malformed`.
+    """
+    texts = [read_text(Path(text)) if "+" not in text else text for text in given or []]
+    return [parse_verifying_key(text.strip()) for text in texts or [read_text(place.log_vkey)]]
+
+
+def fresh_note(place: Home) -> str:
+    """A checkpoint over everything committed so far, signed by the running gate, or here if none runs.
+
+    Raises:
+        StoreError: `behind_checkpoint`, `history_changed`, `store_locked`.
+    """
+    client = OperatorClient(place)
+    if client.is_running():
+        return str(client.get("/v1/log?start=0&stop=0")["checkpoint"])
+    with read_only(place.store):
+        key = place.read_log_key()
+    with closing(Store.open(place.store, origin=place.read_config().name)) as store:
+        checkpoints = Checkpoints(store, key, place.checkpoint)
+        checkpoints.check_kept()
+        return checkpoints.sign(clock_ms())
+
+
+def read_text(path: Path) -> str:
+    """A small file.
+
+    Raises:
+        ConfigError: `home_missing`.
+    """
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(f"cannot read {path}: {problem}", code="home_missing") from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}", code="file_unwritable") from None
+
+
+def add_to(app: typer.Typer) -> None:
+    """Makes these tools verbs of `walletgate audit`."""
+    app.command()(verify)
+    app.command()(prove)
