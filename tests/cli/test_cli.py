@@ -402,42 +402,6 @@ def test_requests_are_listed_shown_approved_and_rejected(live: Live, key: list[o
     assert kinds[:4] == ["request_awaiting_approval", "approval_given", "request_approved", "transaction_signed"]
 
 
-def test_a_request_is_proven_in_one_file_and_checked_offline(live: Live, key: list[object], tmp_path: Path) -> None:
-    request = ask(live, 24)
-    assert run("request", "approve", request, "--yes", *key, home=live.home).code == 0
-    file = tmp_path / "proof.json"
-    assert run("audit", "prove", request, "-o", file, home=live.home).code == 0
-    vkey = tmp_path / "log.vkey"
-    shutil.copy(live.home.log_vkey, vkey)
-    nowhere = tmp_path / "auditor"
-    said = run("audit", "verify", file, "--key", vkey, home=nowhere)
-    assert said.code == 0
-    for fact in ("pays 24 USDC to acme", "alice (0x", "approved exactly this", "not proven"):
-        assert fact in said.out
-    told = run("audit", "verify", file, "--key", vkey.read_text().strip(), "--json", home=nowhere).json
-    assert set(told["bound"]) == {"payload", "decision", "policy", "transaction"}
-    assert json.loads(run("audit", "prove", request, home=live.home).out)["request"] == request
-    file.write_text(file.read_text().replace("24 USDC", "25 USDC"))
-    said = run("audit", "verify", file, "--key", vkey, "--json", home=nowhere)
-    assert (said.code, said.error) == (5, "proof_invalid")
-    missing = run("audit", "verify", file, "--json", home=nowhere)
-    assert (missing.code, missing.error) == (2, "home_missing")
-    none = run("audit", "prove", "req_none", "--json", home=live.home)
-    assert (none.code, none.error) == (5, "entry_unknown")
-
-
-def test_a_proof_needs_no_running_gate(home: Home, tmp_path: Path) -> None:
-    with served(FakeChain()) as node:
-        made = make_home(tmp_path / "prove", node)
-        with running(made) as gate:
-            client = walletgate.Client(gate.url, TOKEN)
-            request = client.request("transaction", payment(5)).request_id
-            client.close()
-        file = tmp_path / "proof.json"
-        assert run("audit", "prove", request, "-o", file, home=made).code == 0
-        assert "pays 5 USDC" in run("audit", "verify", file, home=made).out
-
-
 @pytest.mark.parametrize("name", ["req_none", "../status", "a b", "ü", "x?status=denied", "%2e%2e", "x\r\nHost: y"])
 def test_a_request_that_is_not_there_is_2(live: Live, name: str) -> None:
     said = run("request", "show", name, "--json", home=live.home)

@@ -1,0 +1,109 @@
+"""Evidence from the command line: proofs, stories, foreign logs, exports, witnesses, rotation, redaction, reports."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import walletgate
+from tests.cli.test_cli import NOWHERE, Live, ask, key, quick, run
+from tests.factories import POLICY, TOKEN, payment
+from tests.fake_node import served
+from tests.fakes import FakeChain
+from tests.gate_process import make_home, running
+from walletgate.server import Home
+
+__all__ = ["key", "quick"]
+ROOMY = POLICY.replace('per = { "24h" = "100" }', 'per = { "24h" = "10000" }')
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home in which nothing runs."""
+    return make_home(tmp_path / "home", NOWHERE)
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    chain = FakeChain()
+    with served(chain) as node:
+        made = make_home(tmp_path_factory.mktemp("evidence") / "home", node, policy=ROOMY)
+        with running(made) as gate:
+            yield Live(gate, chain)
+
+
+def test_a_request_is_proven_in_one_file_and_checked_offline(live: Live, key: list[object], tmp_path: Path) -> None:
+    request = ask(live, 24)
+    assert run("request", "approve", request, "--yes", *key, home=live.home).code == 0
+    file = tmp_path / "proof.json"
+    assert run("audit", "prove", request, "-o", file, home=live.home).code == 0
+    vkey = tmp_path / "log.vkey"
+    shutil.copy(live.home.log_vkey, vkey)
+    nowhere = tmp_path / "auditor"
+    said = run("audit", "verify", file, "--key", vkey, home=nowhere)
+    assert said.code == 0
+    for fact in ("pays 24 USDC to acme", "alice (0x", "approved exactly this", "not proven"):
+        assert fact in said.out
+    told = run("audit", "verify", file, "--key", vkey.read_text().strip(), "--json", home=nowhere).json
+    assert set(told["bound"]) == {"payload", "decision", "policy", "transaction"}
+    assert json.loads(run("audit", "prove", request, home=live.home).out)["request"] == request
+    file.write_text(file.read_text().replace("24 USDC", "25 USDC"))
+    said = run("audit", "verify", file, "--key", vkey, "--json", home=nowhere)
+    assert (said.code, said.error) == (5, "proof_invalid")
+    missing = run("audit", "verify", file, "--json", home=nowhere)
+    assert (missing.code, missing.error) == (2, "home_missing")
+    none = run("audit", "prove", "req_none", "--json", home=live.home)
+    assert (none.code, none.error) == (5, "entry_unknown")
+
+
+def test_the_way_from_a_tool_call_to_the_money_is_one_command(live: Live, key: list[object]) -> None:
+    with walletgate.tool_call("call_trace_1") as parent:
+        request = ask(live, 25)
+    assert run("request", "approve", request, "--yes", *key, home=live.home).code == 0
+    for what in ("call_trace_1", parent.split("-")[1], request):
+        shown = run("audit", "trace", what, home=live.home).out
+        for fact in ("tool call call_trace_1", "pays 25 USDC to acme", "approval given by alice", "transaction 0x"):
+            assert fact in shown
+    assert run("audit", "trace", "shopper", "--since", "1h", "--json", home=live.home).json["kind"] == "story"
+    none = run("audit", "trace", "nobody", "--json", home=live.home)
+    assert (none.code, none.error) == (5, "entry_unknown")
+    bad = run("audit", "trace", "shopper", "--since", "soon", "--json", home=live.home)
+    assert (bad.code, bad.error) == (2, "bad_duration")
+
+
+def test_foreign_logs_are_held_against_each_other(home: Home, tmp_path: Path) -> None:
+    runs, alerts = tmp_path / "toolcalls.jsonl", tmp_path / "firewall.log"
+    calls = [(f"ep-{n % 40:02d}", 1_795_000_000 + n * 71 + (n * n) % 53) for n in range(400)]
+    runs.write_text(
+        "".join(json.dumps({"run_id": r, "tool": "bash", "ts": at, "duration_s": 2}) + "\n" for r, at in calls)
+    )
+    told = [time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at + 28_801)) for r, at in calls if r == "ep-17"]
+    alerts.write_text("".join(f"{at} DROP 10.0.0.7 -> 203.0.113.9\n" for at in told))
+    said = run("audit", "correlate", "--events", alerts, "--runs", runs, "--json", home=home)
+    assert said.json["runs"][0]["run"] == "ep-17"
+    assert abs(said.json["clocks"]["firewall.log"]["offset_s"] + 28_800) < 3
+    text = run("audit", "correlate", "--events", alerts, "--runs", runs, home=home).out
+    assert "-8 h (a time zone)" in text
+    assert "run ep-17 explains 10" in text
+    alerts.write_text("".join(f"{1_795_000_000 + n * 3333} noise\n" for n in range(6)))
+    text = run("audit", "correlate", "--events", alerts, "--runs", runs, home=home).out
+    assert "Nothing in these runs explains any of the 6 alerts." in text
+    missing = run("audit", "correlate", "--events", tmp_path / "none", "--runs", runs, "--json", home=home)
+    assert (missing.code, missing.error) == (2, "file_unreadable")
+
+
+def test_a_proof_needs_no_running_gate(home: Home, tmp_path: Path) -> None:
+    with served(FakeChain()) as node:
+        made = make_home(tmp_path / "prove", node)
+        with running(made) as gate:
+            client = walletgate.Client(gate.url, TOKEN)
+            request = client.request("transaction", payment(5)).request_id
+            client.close()
+        file = tmp_path / "proof.json"
+        assert run("audit", "prove", request, "-o", file, home=made).code == 0
+        assert "pays 5 USDC" in run("audit", "verify", file, home=made).out
