@@ -107,3 +107,27 @@ def test_a_proof_needs_no_running_gate(home: Home, tmp_path: Path) -> None:
         file = tmp_path / "proof.json"
         assert run("audit", "prove", request, "-o", file, home=made).code == 0
         assert "pays 5 USDC" in run("audit", "verify", file, home=made).out
+
+
+def test_a_report_is_one_page_that_says_how_to_check_it(live: Live, key: list[object], tmp_path: Path) -> None:
+    request = ask(live, 26)
+    assert run("request", "approve", request, "--yes", *key, home=live.home).code == 0
+    client = walletgate.Client(live.gate.url, TOKEN)
+    with pytest.raises(walletgate.GateDenied):
+        client.request("transaction", payment(51))
+    client.close()
+    page = tmp_path / "report.html"
+    assert run("audit", "report", "--since", "1h", "-o", page, home=live.home).code == 0
+    html = page.read_text()
+    for fact in (
+        "What the gate did",
+        "USDC in all",
+        "any 24 hours",
+        "51 USDC",
+        "alice",
+        "walletgate audit verify",
+    ):
+        assert fact in html
+    assert live.home.log_vkey.read_text().strip() in html
+    said = run("audit", "report", "-o", tmp_path / "none" / "x.html", "--json", home=live.home)
+    assert (said.code, said.error) == (2, "file_unwritable")
