@@ -131,3 +131,32 @@ def test_a_report_is_one_page_that_says_how_to_check_it(live: Live, key: list[ob
     assert live.home.log_vkey.read_text().strip() in html
     said = run("audit", "report", "-o", tmp_path / "none" / "x.html", "--json", home=live.home)
     assert (said.code, said.error) == (2, "file_unwritable")
+
+
+def test_the_log_is_exported_again_and_again_and_verifies_on_its_own(live: Live, tmp_path: Path) -> None:
+    there, vkey = tmp_path / "export", live.home.log_vkey
+    first = run("audit", "export", there, "--json", home=live.home).json
+    ask(live, 27)
+    second = run("audit", "export", there, "--json", home=live.home).json
+    assert (second["before"], second["size"] > first["size"]) == (first["size"], True)
+    said = run("audit", "verify", there, "--key", vkey, "--json", home=tmp_path / "nowhere")
+    assert (said.code, said.json["size"]) == (0, second["size"])
+    assert "tlog-tiles" in (there / "README").read_text()
+    bundle = next((there / "tile" / "entries").rglob(str(second["size"] % 256)))
+    bundle.write_bytes(bundle.read_bytes().replace(b"27 USDC", b"72 USDC"))
+    said = run("audit", "verify", there, "--key", vkey, "--json", home=tmp_path / "nowhere")
+    assert (said.code, said.error) == (5, "entry_changed")
+    only = tmp_path / "hashes"
+    assert run("audit", "export", only, "--form", "hashes", home=live.home).code == 0
+    assert not (only / "tile" / "entries").exists()
+
+
+def test_an_export_is_not_continued_with_another_history(live: Live, tmp_path: Path) -> None:
+    there = tmp_path / "export"
+    assert run("audit", "export", there, home=live.home).code == 0
+    copy = Home(tmp_path / "copy")
+    made = make_home(copy.root, NOWHERE)
+    for name in ("log.key", "log.vkey"):
+        shutil.copy(live.home.root / name, made.root / name)
+    said = run("audit", "export", there, "--json", home=made)
+    assert (said.code, said.error) == (5, "export_inconsistent")

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from walletgate.cli import audit, evidence, grant, incident, operator, policy, policy_tools, report, request, wallet
+from walletgate.cli import (
+    audit,
+    evidence,
+    export,
+    grant,
+    incident,
+    operator,
+    policy,
+    policy_tools,
+    report,
+    request,
+    wallet,
+)
 from walletgate.cli.demo import demo
 from walletgate.cli.doctor import doctor
 from walletgate.cli.gate import freeze, init, serve_command, status, unfreeze
@@ -33,6 +45,7 @@ app.add_typer(request.app, name="request")
 evidence.add_to(audit.app)
 incident.add_to(audit.app)
 report.add_to(audit.app)
+export.add_to(audit.app)
 app.add_typer(audit.app, name="audit")
 
 

@@ -13,7 +13,7 @@ from walletgate.audit.entry import Kind
 from walletgate.audit.keys import follow_keys
 from walletgate.audit.note import VerifyingKey, open_checkpoint, parse_verifying_key
 from walletgate.audit.proof import FILE_BYTES_MAX, is_proof, open_proof
-from walletgate.audit.verify import verify_entries
+from walletgate.audit.verify import VerifyReport, verify_entries
 from walletgate.cli.audit import LogReader
 from walletgate.cli.client import OperatorClient
 from walletgate.cli.common import (
@@ -61,7 +61,9 @@ def prove(
 
 
 def verify(
-    file: Annotated[Path | None, typer.Argument(help="A proof; left out, the home's own log is verified.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="A proof or an exported directory; by default the home's own log.")
+    ] = None,
     key: KeyOption = None,
     checkpoint: Annotated[
         list[Path] | None, typer.Option("--checkpoint", help="A kept checkpoint the log must contain. Repeatable.")
@@ -73,7 +75,11 @@ def verify(
     with leaving(as_json=as_json):
         place = home_of(home)
         trusted = trusted_keys(place, key)
-        if file is not None:
+        if file is not None and file.is_dir():
+            from walletgate.cli.export import verify_directory  # noqa: PLC0415 - it builds on this module
+
+            _print_report(verify_directory(file, trusted), trusted, as_json=as_json)
+        elif file is not None:
             verify_file(file, trusted, as_json=as_json)
         else:
             verify_home(place, trusted, checkpoint or [], as_json=as_json)
@@ -130,6 +136,10 @@ def verify_home(place: Home, trusted: list[VerifyingKey], kept: list[Path], *, a
     keys = all_keys(place, trusted, origin)
     opened = [open_checkpoint(note, origin=origin, trusted=keys) for note in notes]
     report = verify_entries(reader.rows(), origin=origin, head=reader.head(), checkpoints=opened)
+    _print_report(report, keys, as_json=as_json)
+
+
+def _print_report(report: VerifyReport, keys: list[VerifyingKey], *, as_json: bool) -> None:
     if as_json:
         print_json(
             {
