@@ -11,7 +11,7 @@ import typer
 
 from walletgate.audit.entry import Kind
 from walletgate.audit.keys import follow_keys
-from walletgate.audit.note import VerifyingKey, open_checkpoint, parse_verifying_key
+from walletgate.audit.note import Checkpoint, VerifyingKey, open_checkpoint, parse_verifying_key
 from walletgate.audit.proof import FILE_BYTES_MAX, is_proof, open_proof
 from walletgate.audit.verify import VerifyReport, verify_entries
 from walletgate.cli.audit import LogReader
@@ -133,8 +133,7 @@ def verify_home(place: Home, trusted: list[VerifyingKey], kept: list[Path], *, a
     notes = [*reader.checkpoints(), *[read_text(path) for path in kept]]
     if place.checkpoint.exists():
         notes.append(read_text(place.checkpoint))
-    keys = all_keys(place, trusted, origin)
-    opened = [open_checkpoint(note, origin=origin, trusted=keys) for note in notes]
+    opened, keys = open_all(place, trusted, origin, notes)
     report = verify_entries(reader.rows(), origin=origin, head=reader.head(), checkpoints=opened)
     _print_report(report, keys, as_json=as_json)
 
@@ -153,6 +152,24 @@ def _print_report(report: VerifyReport, keys: list[VerifyingKey], *, as_json: bo
         return
     out.print(f"[bold green]verified[/]  {report.size} entries, root {to_hex(report.root)}")
     out.print(f"{report.checkpoints} signed checkpoints agree; they cover {report.covered} entries")
+
+
+def open_all(
+    place: Home, trusted: list[VerifyingKey], origin: str, notes: list[str]
+) -> tuple[list[Checkpoint], list[VerifyingKey]]:
+    """Every note opened, under the trusted keys or those the log handed over to; and these keys.
+
+    Raises:
+        AuditError: what the first bad note is.
+    """
+    try:
+        return [open_checkpoint(note, origin=origin, trusted=trusted) for note in notes], trusted
+    except AuditError as error:
+        if error.code != "note_unsigned":
+            raise
+    # Only a log that changed its key is searched for where it did.
+    keys = all_keys(place, trusted, origin)
+    return [open_checkpoint(note, origin=origin, trusted=keys) for note in notes], keys
 
 
 def all_keys(place: Home, trusted: list[VerifyingKey], origin: str) -> list[VerifyingKey]:

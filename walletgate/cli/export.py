@@ -14,7 +14,7 @@ from walletgate.audit.note import Checkpoint, VerifyingKey, open_checkpoint
 from walletgate.audit.tiles import Exported, check_upper_tiles, read_rows, tile_files
 from walletgate.audit.verify import VerifyReport, verify_entries
 from walletgate.cli.common import DEFAULT_HOME, HomeOption, JsonOption, home_of, leaving, print_json, talk
-from walletgate.cli.evidence import all_keys, fresh_note, read_text, trusted_keys
+from walletgate.cli.evidence import fresh_note, open_all, read_text, trusted_keys
 from walletgate.encoding import to_hex
 from walletgate.errors import AuditError, ConfigError
 from walletgate.store import read_only
@@ -52,8 +52,7 @@ def export(
         note = fresh_note(place)
         vkey = read_text(place.log_vkey)
         with read_only(place.store) as store:
-            keys = all_keys(place, trusted_keys(place, None), store.origin)
-            now = open_checkpoint(note, origin=store.origin, trusted=keys)
+            (now,), keys = open_all(place, trusted_keys(place, None), store.origin, [note])
             before = _before(directory, store.origin, keys)
             made, files = Exported(), 0
             for path, content in tile_files(

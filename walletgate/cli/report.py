@@ -9,12 +9,11 @@ from typing import Annotated
 import orjson
 import typer
 
-from walletgate.audit.note import open_checkpoint
 from walletgate.audit.page import About, Unit, render
-from walletgate.audit.tally import Key, Line, Tally
+from walletgate.audit.tally import SILENT, Key, Line, Tally
 from walletgate.audit.verify import Row, verify_entries
 from walletgate.cli.common import DEFAULT_HOME, HomeOption, JsonOption, home_of, leaving, print_json, talk
-from walletgate.cli.evidence import all_keys, fresh_note, trusted_keys
+from walletgate.cli.evidence import fresh_note, open_all, trusted_keys
 from walletgate.cli.incident import SinceOption, start_of
 from walletgate.encoding import to_hex
 from walletgate.errors import ConfigError
@@ -41,10 +40,9 @@ def report(
         start_ms, now_ms = start_of(since), clock_ms()
         note = fresh_note(place)
         with read_only(place.store) as store:
-            keys = all_keys(place, trusted_keys(place, None), store.origin)
             lines, units = _lines(store)
             tally = Tally(since_ms=start_ms, until_ms=max(now_ms, start_ms + 1) + 1, lines=lines)
-            kept = [open_checkpoint(text, origin=store.origin, trusted=keys) for text in [*store.checkpoints(), note]]
+            kept, keys = open_all(place, trusted_keys(place, None), store.origin, [*store.checkpoints(), note])
             # A running gate may have signed more since the head was read.
             opened = [checkpoint for checkpoint in kept if checkpoint.size <= store.log_size]
             head = (store.log_size, Hash32(store.log_root()))
@@ -67,7 +65,9 @@ def report(
 def _fed(store: Store, tally: Tally) -> Iterator[Row]:
     """The log's rows, each shown to the tally on its way to be verified."""
     for row in store.entries(0, store.log_size):
-        tally.feed(orjson.loads(row[2]))
+        entry = row[2]
+        if not any(kind in entry for kind in SILENT):
+            tally.feed(orjson.loads(entry))
         yield row
 
 
