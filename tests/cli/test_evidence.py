@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 import walletgate
 from tests.cli.test_cli import NOWHERE, Live, ask, key, quick, run
-from tests.factories import POLICY, TOKEN, payment
+from tests.factories import ORIGIN, POLICY, TOKEN, payment
 from tests.fake_node import served
 from tests.fakes import FakeChain
 from tests.gate_process import make_home, running
@@ -160,3 +161,56 @@ def test_an_export_is_not_continued_with_another_history(live: Live, tmp_path: P
         shutil.copy(live.home.root / name, made.root / name)
     said = run("audit", "export", there, "--json", home=made)
     assert (said.code, said.error) == (5, "export_inconsistent")
+
+
+def test_one_old_checkpoint_finds_a_fork_and_both_notes_are_shown(
+    home: Home, tmp_path: Path, key: list[object]
+) -> None:
+    assert run("freeze", "agent:a", *key, home=home).code == 0
+    fork = Home(Path(shutil.copytree(home.root, tmp_path / "fork")))
+    for place, agent in ((home, "b"), (fork, "c")):
+        assert run("freeze", f"agent:{agent}", *key, home=place).code == 0
+        assert run("audit", "export", tmp_path / f"of-{agent}", home=place).code == 0
+    old = tmp_path / "of-b" / "checkpoint"
+    said = run("audit", "verify", "--against", old, home=home)
+    assert (said.code, "no fork" in said.out) == (0, True)
+    said = run("audit", "verify", "--against", old, home=fork)
+    assert said.code == 5
+    assert old.read_text() in said.out
+    assert (tmp_path / "of-c" / "checkpoint").read_text() in said.out
+    as_json = run("audit", "verify", "--against", old, "--json", home=fork)
+    assert as_json.error == "log_forked"
+    assert as_json.json["error"]["data"]["theirs"] == old.read_text()
+    forged = tmp_path / "forged"
+    forged.write_text(old.read_text().replace("\n2\n", "\n1\n"))
+    assert run("audit", "verify", "--against", forged, home=home).code == 5
+
+
+def test_two_gates_witness_each_other(tmp_path: Path) -> None:
+    with served(FakeChain()) as node:
+        one, other = make_home(tmp_path / "one", node), make_home(tmp_path / "other", node)
+        vkey = run("audit", "witness", "--json", home=other).json["key"]
+        port = free_port()
+        log = one.log_vkey.read_text().strip()
+        other.config.write_text(
+            f'{other.config.read_text()}[witness]\nlisten = "127.0.0.1:{port}"\n[witness.logs]\n"{ORIGIN}" = "{log}"\n'
+        )
+        one.config.write_text(
+            f'{one.config.read_text()}[[witnesses]]\nurl = "http://127.0.0.1:{port}"\nkey = "{vkey}"\n'
+        )
+        with running(other), running(one):
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline:
+                seen = run("audit", "witness", "--json", home=one).json["witnesses"]
+                if all(seen.values()):
+                    break
+                time.sleep(0.2)
+            assert all(seen.values())
+            assert run("audit", "witness", "--json", home=other).json["logs"][ORIGIN] > 0
+            assert "cosigned at" in run("audit", "witness", home=one).out
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -11,9 +11,11 @@ import typer
 
 from walletgate.audit.entry import Kind
 from walletgate.audit.keys import follow_keys
+from walletgate.audit.merkle import root_of
 from walletgate.audit.note import Checkpoint, VerifyingKey, open_checkpoint, parse_verifying_key
 from walletgate.audit.proof import FILE_BYTES_MAX, is_proof, open_proof
 from walletgate.audit.verify import VerifyReport, verify_entries
+from walletgate.audit.witness import cosigned_at
 from walletgate.cli.audit import LogReader
 from walletgate.cli.client import OperatorClient
 from walletgate.cli.common import (
@@ -27,13 +29,16 @@ from walletgate.cli.common import (
     print_json,
     talk,
 )  # fmt: skip
+from walletgate.cli.show import moment
 from walletgate.encoding import to_hex
 from walletgate.errors import AuditError, ConfigError
 from walletgate.gate.checkpoints import Checkpoints
 from walletgate.gate.evidence import check_evidence, key_links, make_evidence
 from walletgate.server.app import clock_ms
 from walletgate.server.home import Home
+from walletgate.server.witness import read_seen, seen_path
 from walletgate.store import Store, read_only
+from walletgate.types import Hash32
 
 KeyOption = Annotated[
     list[str] | None,
@@ -68,6 +73,9 @@ def verify(
     checkpoint: Annotated[
         list[Path] | None, typer.Option("--checkpoint", help="A kept checkpoint the log must contain. Repeatable.")
     ] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option("--against", help="An old checkpoint to look for a fork against. Repeatable.")
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,7 +90,7 @@ def verify(
         elif file is not None:
             verify_file(file, trusted, as_json=as_json)
         else:
-            verify_home(place, trusted, checkpoint or [], as_json=as_json)
+            verify_home(place, trusted, checkpoint or [], against or [], as_json=as_json)
 
 
 def verify_file(file: Path, trusted: list[VerifyingKey], *, as_json: bool) -> None:
@@ -122,7 +130,9 @@ def verify_file(file: Path, trusted: list[VerifyingKey], *, as_json: bool) -> No
         out.print(f"  {escape(text)}")
 
 
-def verify_home(place: Home, trusted: list[VerifyingKey], kept: list[Path], *, as_json: bool) -> None:
+def verify_home(
+    place: Home, trusted: list[VerifyingKey], kept: list[Path], against: list[Path], *, as_json: bool
+) -> None:
     """Verifies the log of a home against everything that is signed.
 
     Raises:
@@ -135,7 +145,36 @@ def verify_home(place: Home, trusted: list[VerifyingKey], kept: list[Path], *, a
         notes.append(read_text(place.checkpoint))
     opened, keys = open_all(place, trusted, origin, notes)
     report = verify_entries(reader.rows(), origin=origin, head=reader.head(), checkpoints=opened)
+    for path in against:
+        check_fork(place, trusted, read_text(path), as_json=as_json)
     _print_report(report, keys, as_json=as_json)
+
+
+def check_fork(place: Home, trusted: list[VerifyingKey], note: str, *, as_json: bool) -> None:
+    """Whether the log, which verifies by itself, still begins with what an old checkpoint says.
+
+    Raises:
+        AuditError: `log_forked`, with both signed notes: who has them can show anybody that the log lied to someone.
+    """
+    origin = place.read_config().name
+    (theirs,), _ = open_all(place, trusted, origin, [note])
+    with read_only(place.store) as store:
+        size = store.log_size
+        leaves = store.leaves(theirs.size) if theirs.size <= size else []
+        ours = max(store.checkpoints(), key=lambda text: int(text.split("\n")[1]), default="")
+    if theirs.size <= size and root_of(map(Hash32, leaves)) == theirs.root:
+        if not as_json:
+            out.print(f"[bold green]no fork[/]  the log still begins with the {theirs.size} entries of that checkpoint")
+        return
+    if not as_json:
+        out.print("[bold red]FORK[/]  one key signed two histories of this log; keep both notes:", highlight=False)
+        sys.stdout.write(f"\n{note}\n{ours}\n")
+    why = f"has {size} entries" if theirs.size > size else "begins otherwise"
+    raise AuditError(
+        f"the checkpoint was signed over {theirs.size} entries, and the log now {why}",
+        code="log_forked",
+        data={"index": 0, "end": theirs.size, "theirs": note, "ours": ours},
+    )
 
 
 def _print_report(report: VerifyReport, keys: list[VerifyingKey], *, as_json: bool) -> None:
@@ -237,7 +276,43 @@ def _write(path: Path, data: bytes) -> None:
         raise ConfigError(f"cannot write {path}: {error.strerror}", code="file_unwritable") from None
 
 
+def witness(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Show the key with which this gate cosigns other logs, what it has seen of them, and who cosigned its own."""
+    with leaving(as_json=as_json):
+        place = home_of(home)
+        config = place.read_config()
+        key = place.read_cosigner().key
+        logs = config.witness.logs if config.witness is not None else {}
+        seen = {origin: read_seen(seen_path(place.witness_folder, origin)) for origin in logs}
+        own = {
+            cosigner: place.witness_folder / f"cosigned-{cosigner.key_id.hex()}.note"
+            for _, cosigner in config.witnesses
+        }
+        notes = {cosigner: read_text(path) if path.exists() else None for cosigner, path in own.items()}
+        if as_json:
+            print_json(
+                {
+                    "key": str(key),
+                    "logs": {origin: None if at is None else at.size for origin, at in seen.items()},
+                    "witnesses": {
+                        cosigner.name: None if note is None else {"at": cosigned_at(note, cosigner), "note": note}
+                        for cosigner, note in notes.items()
+                    },
+                }
+            )
+            return
+        out.print(f"cosigns with  {key}", highlight=False)
+        for origin, at in seen.items():
+            out.print(f"log      {escape(origin)}  {'nothing seen yet' if at is None else f'{at.size} entries seen'}")
+        for cosigner, note in notes.items():
+            state = "not yet" if note is None else f"cosigned at {moment(cosigned_at(note, cosigner) * 1000)} UTC"
+            out.print(f"witness  {escape(cosigner.name)}  {state}")
+        if not logs and not notes:
+            talk.print("Neither \\[witness] nor \\[\\[witnesses]] is in walletgate.toml; the README shows both.")
+
+
 def add_to(app: typer.Typer) -> None:
     """Makes these tools verbs of `walletgate audit`."""
     app.command()(verify)
     app.command()(prove)
+    app.command()(witness)

@@ -29,6 +29,8 @@ class Checkpoints:
         self._key = key
         self._path = path
         self._signed = -1
+        self.newest: str | None = None
+        """The newest signed note, for whoever lays it down elsewhere."""
 
     def check_kept(self) -> None:
         """Compares the database with the newest checkpoint on file.
@@ -64,6 +66,7 @@ class Checkpoints:
             with self._store.write(now_ms) as tx:
                 tx.add_checkpoint(size, note)
             self._signed = size
+            self.newest = note
         return note
 
     async def run(self, now_ms: Callable[[], int]) -> None:

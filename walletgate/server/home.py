@@ -7,6 +7,8 @@
     log.key             the key that signs checkpoints (C2SP note key), 0600
     log.vkey            its public half, for auditors
     checkpoint          the newest signed checkpoint
+    witness.key         the key that cosigns other logs' checkpoints, where this gate is a witness
+    witness/            what this gate has seen of other logs, and its own checkpoints as others cosigned them
     operator.token      what reads the operators' endpoint; signs nothing
     operator.sock       the operators' endpoint
     agent.sock          the agents' endpoint, beside TCP
@@ -18,13 +20,25 @@ Configuration is TOML; unknown keys are refused with file and key:
     operators = "127.0.0.1:8551"        # operators on TCP too; left out, they have the socket alone
     poll_s = 1                          # how often the chain is asked what became of transactions
 
+    sinks = ["/mnt/worm/checkpoints"]   # files that every signed checkpoint is appended to
+
     [chains.base]                       # a name from the built-in table, or any name with an id
     url = "http://127.0.0.1:8545"
     confirmations = 3                   # blocks until a transaction counts as settled
+
+    [[witnesses]]                       # who cosigns this log (C2SP tlog-witness); another gate will do
+    url = "https://witness.example"
+    key = "witness.example+…"           # the vkey that `walletgate audit witness` prints there
+
+    [witness]                           # this gate cosigns other logs, at POST /add-checkpoint
+    listen = "127.0.0.1:8552"
+    [witness.logs]
+    "other.example/audit/1" = "other.example/audit/1+…"
 """
 
 from __future__ import annotations
 
+import base64
 import difflib
 import os
 import secrets
@@ -35,11 +49,12 @@ from pathlib import Path
 from typing import Any
 
 from walletgate.audit.entry import is_origin
-from walletgate.audit.note import SigningKey, parse_signing_key
-from walletgate.errors import ConfigError
+from walletgate.audit.note import SigningKey, VerifyingKey, parse_signing_key, parse_verifying_key
+from walletgate.audit.witness import Cosigner, CosignerKey, parse_cosigner_key
+from walletgate.errors import AuditError, ConfigError
 from walletgate.types import CHAINS
 
-_KEYS = ("name", "listen", "operators", "poll_s", "chains")
+_KEYS = ("name", "listen", "operators", "poll_s", "chains", "sinks", "witnesses", "witness")
 _CHAIN_KEYS = ("id", "url", "confirmations")
 DEFAULT_LISTEN = "127.0.0.1:8550"
 
@@ -55,14 +70,28 @@ class ChainConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WitnessConfig:
+    """Where this gate listens as a witness, and the keys of the logs it cosigns, by origin."""
+
+    listen: tuple[str, int]
+    logs: Mapping[str, tuple[VerifyingKey, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """`walletgate.toml`, read. `listen` and `operators` are host and port; no `operators` is the socket alone."""
+    """`walletgate.toml`, read. `listen` and `operators` are host and port; no `operators` is the socket alone.
+
+    `sinks` are files that checkpoints are appended to, `witnesses` (URL, key) who cosigns them.
+    """
 
     name: str
     listen: tuple[str, int]
     operators: tuple[str, int] | None
     chains: tuple[ChainConfig, ...]
     poll_s: float
+    sinks: tuple[Path, ...] = ()
+    witnesses: tuple[tuple[str, CosignerKey], ...] = ()
+    witness: WitnessConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +124,16 @@ class Home:
     def checkpoint(self) -> Path:
         """The newest signed checkpoint."""
         return self.root / "checkpoint"
+
+    @property
+    def witness_key(self) -> Path:
+        """witness.key."""
+        return self.root / "witness.key"
+
+    @property
+    def witness_folder(self) -> Path:
+        """witness/."""
+        return self.root / "witness"
 
     @property
     def operator_token(self) -> Path:
@@ -143,6 +182,18 @@ class Home:
             AuditError: `key_malformed`.
         """
         return parse_signing_key(self._secret(self.log_key))
+
+    def read_cosigner(self) -> Cosigner:
+        """The key with which this gate cosigns other logs; made when it is first asked for.
+
+        Raises:
+            AuditError: `key_malformed`.
+        """
+        if not self.witness_key.exists():
+            name = f"{self.read_config().name}/witness"
+            write_private(self.witness_key, SigningKey(name, secrets.token_bytes(32)).unsafe_secret() + "\n")
+        text = self._secret(self.witness_key)
+        return Cosigner(parse_signing_key(text).name, base64.b64decode(text.split("+", 4)[4])[1:])
 
     def read_operator_token(self) -> str:
         """What reads the operators' endpoint.
@@ -221,7 +272,53 @@ def parse_config(text: str, *, source: str) -> Config:
     read = tuple(_chain(key, value, source) for key, value in chains.items())
     if len({chain.chain_id for chain in read}) != len(read):
         raise _invalid(source, "chains", "two of them have the same id")
-    return Config(name, listen, operators, read, float(poll_s))
+    return Config(
+        name, listen, operators, read, float(poll_s), _sinks(document.get("sinks", []), source),
+        _witnesses(document.get("witnesses", []), source), _witness(document.get("witness"), source),
+    )  # fmt: skip
+
+
+def _sinks(value: object, source: str) -> tuple[Path, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) and item.startswith("/") for item in value):
+        raise _invalid(source, "sinks", "must be a list of absolute paths")
+    return tuple(Path(item) for item in value)
+
+
+def _witnesses(value: object, source: str) -> tuple[tuple[str, CosignerKey], ...]:
+    if not isinstance(value, list):
+        raise _invalid(source, "witnesses", "are [[witnesses]] with a url and a key")
+    found = []
+    for number, item in enumerate(value):
+        where = f"witnesses[{number}]"
+        if not isinstance(item, dict):
+            raise _invalid(source, where, "must be a table with a url and a key")
+        _check_keys(item, ("url", "key"), source, where)
+        url = item.get("url")
+        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+            raise _invalid(source, f"{where}.url", "must be an http or https URL")
+        try:
+            found.append((url.rstrip("/"), parse_cosigner_key(str(item.get("key")))))
+        except AuditError as error:
+            raise _invalid(source, f"{where}.key", error.detail) from None
+    return tuple(found)
+
+
+def _witness(value: object, source: str) -> WitnessConfig | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise _invalid(source, "witness", "must be a table with listen and logs")
+    _check_keys(value, ("listen", "logs"), source, "witness")
+    logs = value.get("logs")
+    if not isinstance(logs, dict) or not logs:
+        raise _invalid(source, "witness.logs", "names at least one log with its key")
+    keys: dict[str, tuple[VerifyingKey, ...]] = {}
+    for origin, texts in logs.items():
+        try:
+            keys[origin] = tuple(parse_verifying_key(str(t)) for t in (texts if isinstance(texts, list) else [texts]))
+        except AuditError as error:
+            raise _invalid(source, f"witness.logs.{origin}", error.detail) from None
+    return WitnessConfig(_listen(value.get("listen"), source, "witness.listen"), keys)
 
 
 def _chain(name: str, body: object, source: str) -> ChainConfig:
