@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,11 @@ from tests.factories import ORIGIN, POLICY, TOKEN, payment
 from tests.fake_node import served
 from tests.fakes import FakeChain
 from tests.gate_process import make_home, running
+from walletgate.audit.entry import Kind
+from walletgate.cli.client import signed_command
+from walletgate.errors import InvalidRequestError
 from walletgate.server import Home
+from walletgate.store import Store
 
 __all__ = ["key", "quick"]
 ROOMY = POLICY.replace('per = { "24h" = "100" }', 'per = { "24h" = "10000" }')
@@ -214,3 +220,77 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_the_logs_key_changes_and_who_knows_the_first_can_follow(home: Home, tmp_path: Path, key: list[object]) -> None:
+    first = home.log_vkey.read_text().strip()
+    old = tmp_path / "old"
+    assert run("freeze", "agent:a", *key, home=home).code == 0
+    assert run("audit", "export", tmp_path / "x", home=home).code == 0
+    shutil.copy(tmp_path / "x" / "checkpoint", old)
+    keys = [first]
+    for agent in ("b", "c"):
+        said = run("audit", "rotate-key", "--yes", *key, "--json", home=home)
+        assert (said.code, said.json["before"]) == (0, keys[-1])
+        keys.append(said.json["after"])
+        assert not home.next_log_key.exists()
+        assert run("freeze", f"agent:{agent}", *key, home=home).code == 0
+        assert run("audit", "export", tmp_path / "x", home=home).code == 0
+    assert home.log_vkey.read_text().strip() == first
+    said = run("audit", "verify", "--checkpoint", old, "--against", old, "--json", home=home)
+    assert (said.code, said.json["keys"]) == (0, keys)
+    assert run("audit", "verify", "--key", keys[1], "--json", home=home).error == "note_unsigned"
+    assert run("audit", "report", "-o", tmp_path / "r.html", home=home).code == 0
+    assert keys[2] in (tmp_path / "r.html").read_text()
+
+
+def test_a_proof_made_after_a_change_of_key_is_followed_from_the_first(tmp_path: Path, key: list[object]) -> None:
+    with served(FakeChain()) as node:
+        made = make_home(tmp_path / "home", node)
+        first = made.log_vkey.read_text().strip()
+        with running(made) as gate:
+            client = walletgate.Client(gate.url, TOKEN)
+            before = client.request("transaction", payment(5)).request_id
+            assert run("audit", "rotate-key", "--yes", *key, home=made).code == 0
+            after = client.request("transaction", payment(6)).request_id
+            client.close()
+            time.sleep(1.5)
+        for request in (before, after):
+            file = tmp_path / f"{request}.json"
+            assert run("audit", "prove", request, "-o", file, home=made).code == 0
+            said = run("audit", "verify", file, "--key", first, "--json", home=tmp_path / "nowhere")
+            assert said.code == 0, said
+            assert said.json["key"] != first
+            done = subprocess.run(
+                [sys.executable, "examples/verify_proof.py", str(file), str(made.log_vkey)],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            assert "pays" in done.stdout
+        with running(made):
+            assert run("audit", "verify", home=made).code == 0
+
+
+def test_a_change_of_key_that_a_crash_interrupted_is_finished(tmp_path: Path, key: list[object]) -> None:
+    with served(FakeChain()) as node:
+        made = make_home(tmp_path / "home", node)
+        old = made.read_log_key()
+        after = made.make_next_log_key()
+        # The entry is in the log, and then nothing more happened.
+        store = Store.open(made.store, origin=ORIGIN)
+        with store.write(2) as tx:
+            body = {"before": str(old.verifying_key), "after": str(after.verifying_key), "operator": "alice"}
+            tx.entry(Kind.LOG_KEY_CHANGED, body)
+        store.close()
+        with running(made):
+            assert str(made.read_log_key().verifying_key) == str(after.verifying_key)
+        assert len(run("audit", "verify", "--json", home=made).json["keys"]) in (1, 2)
+
+
+def test_a_change_of_key_that_does_not_fit_is_refused(home: Home, tmp_path: Path, key: list[object]) -> None:
+    file = str(key[1])
+    with pytest.raises(InvalidRequestError) as caught:
+        signed_command(
+            home.root, "log.rotate_key", {"before": home.log_vkey.read_text().strip()} | {"after": "x+00+y"},
+            operator=None, passphrase_file=Path(file),
+        )  # fmt: skip
+    assert caught.value.code == "payload_invalid"

@@ -17,11 +17,14 @@ from walletgate.audit.proof import FILE_BYTES_MAX, is_proof, open_proof
 from walletgate.audit.verify import VerifyReport, verify_entries
 from walletgate.audit.witness import cosigned_at
 from walletgate.cli.audit import LogReader
-from walletgate.cli.client import OperatorClient
+from walletgate.cli.client import OperatorClient, signed_command
 from walletgate.cli.common import (
     DEFAULT_HOME,
     HomeOption,
     JsonOption,
+    OperatorFileOption,
+    OperatorOption,
+    YesOption,
     escape,
     home_of,
     leaving,
@@ -311,8 +314,39 @@ def witness(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> Non
             talk.print("Neither \\[witness] nor \\[\\[witnesses]] is in walletgate.toml; the README shows both.")
 
 
+def rotate_key(
+    yes: YesOption = False,
+    operator: OperatorOption = None,
+    operator_passphrase_file: OperatorFileOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Change the key that signs the log; the old key vouches for the new, so verifiers need nothing."""
+    with leaving(as_json=as_json):
+        place = home_of(home)
+        before = str(place.read_log_key().verifying_key)
+        if not yes and not typer.confirm("Change the key that signs the log?", err=True):
+            raise typer.Abort
+        after = place.make_next_log_key()
+        payload = {"before": before, "after": str(after.verifying_key)}
+        answer = signed_command(
+            home, "log.rotate_key", payload, operator=operator, passphrase_file=operator_passphrase_file
+        )
+        if "done" not in answer:  # no gate runs
+            with closing(Store.open(place.store, origin=place.read_config().name)) as store:
+                checkpoints = Checkpoints(store, place.read_log_key(), place.checkpoint)
+                checkpoints.check_kept()
+                checkpoints.rotate(after, place.adopt_next_log_key, max(clock_ms(), store.last_time_ms()))
+        if as_json:
+            print_json({"before": before, "after": str(after.verifying_key)})
+        else:
+            out.print(f"signs now  {after.verifying_key}", highlight=False)
+            talk.print("Witnesses that name the old key must be given the new one as well.")
+
+
 def add_to(app: typer.Typer) -> None:
     """Makes these tools verbs of `walletgate audit`."""
     app.command()(verify)
     app.command()(prove)
     app.command()(witness)
+    app.command("rotate-key")(rotate_key)

@@ -64,6 +64,8 @@ async def start(home: Home, passphrase: str, *, hook: Hook = lambda _point: None
         stack.callback(store.close)
         checkpoints = Checkpoints(store, home.read_log_key(), home.checkpoint)
         checkpoints.check_kept()
+        if home.next_log_key.exists():
+            checkpoints.rotate(home.make_next_log_key(), home.adopt_next_log_key, max(clock_ms(), store.last_time_ms()))
         signer, seal = await SignerProcess.start()
         stack.push_async_callback(signer.close)
         await _open_wallets(store, signer, passphrase)
@@ -79,8 +81,8 @@ async def start(home: Home, passphrase: str, *, hook: Hook = lambda _point: None
         broken = await gate.start()
         stack.push_async_callback(gate.close)
         operators = OperatorApi(
-            gate, Operations(gate, name=config.name), checkpoints, name=config.name, token=home.read_operator_token(),
-            open_keystore=signer.open_keystore,
+            gate, Operations(gate, name=config.name), checkpoints, home=home, name=config.name,
+            token=home.read_operator_token(), open_keystore=signer.open_keystore,
         )  # fmt: skip
         url = await _listen(stack, home, config, gate, operators)
         if config.witness is not None:

@@ -5,7 +5,8 @@
     wallets/NAME.json   keystores of wallets (Web3 Secret Storage, V3)
     operators/NAME.json keystores of operators who work on this machine
     log.key             the key that signs checkpoints (C2SP note key), 0600
-    log.vkey            its public half, for auditors
+    log.key.next        the key that will sign them, while the log's key is being changed
+    log.vkey            the public half of the log's first key, for auditors; the log itself names the later ones
     checkpoint          the newest signed checkpoint
     witness.key         the key that cosigns other logs' checkpoints, where this gate is a witness
     witness/            what this gate has seen of other logs, and its own checkpoints as others cosigned them
@@ -116,6 +117,11 @@ class Home:
         return self.root / "log.key"
 
     @property
+    def next_log_key(self) -> Path:
+        """log.key.next."""
+        return self.root / "log.key.next"
+
+    @property
     def log_vkey(self) -> Path:
         """log.vkey."""
         return self.root / "log.vkey"
@@ -182,6 +188,17 @@ class Home:
             AuditError: `key_malformed`.
         """
         return parse_signing_key(self._secret(self.log_key))
+
+    def make_next_log_key(self) -> SigningKey:
+        """The key that is to sign the log next; the same again if one was made and never came into force."""
+        if not self.next_log_key.exists():
+            key = SigningKey(self.read_config().name, secrets.token_bytes(32))
+            write_private(self.next_log_key, key.unsafe_secret() + "\n")
+        return parse_signing_key(self._secret(self.next_log_key))
+
+    def adopt_next_log_key(self) -> None:
+        """Puts the next key in the place of the one that signs now."""
+        self.next_log_key.replace(self.log_key)
 
     def read_cosigner(self) -> Cosigner:
         """The key with which this gate cosigns other logs; made when it is first asked for.
