@@ -294,3 +294,38 @@ def test_a_change_of_key_that_does_not_fit_is_refused(home: Home, tmp_path: Path
             operator=None, passphrase_file=Path(file),
         )  # fmt: skip
     assert caught.value.code == "payload_invalid"
+
+
+def test_a_memo_is_erased_and_everything_still_verifies(live: Live, key: list[object], tmp_path: Path) -> None:
+    secret = "for Erika Mustermann, room 12"
+    request = ask(live, 28, memo=secret)
+    said = run("audit", "redact", request, "--yes", *key, "--json", home=live.home)
+    assert (said.code, said.error) == (7, "request_waits")
+    assert run("request", "approve", request, "--yes", *key, home=live.home).code == 0
+    assert "Erika" not in run("audit", "show", request, home=live.home).out
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    assert run("audit", "prove", request, "-o", before, home=live.home).code == 0
+    assert secret in run("audit", "verify", before, home=live.home).out
+    time.sleep(0.5)
+    done = run("audit", "redact", request, "--yes", *key, home=live.home)
+    assert (done.code, "memo" in done.out) == (0, True)
+    assert run("audit", "prove", request, "-o", after, home=live.home).code == 0
+    assert "Erika" not in after.read_text()
+    said = run("audit", "verify", after, "--json", home=live.home)
+    assert (said.code, said.json["withheld"]) == (0, ["memo"])
+    assert run("audit", "verify", before, home=live.home).code == 0
+    assert run("audit", "verify", home=live.home).code == 0
+    assert "Erika" not in run("request", "show", request, home=live.home).out
+    for path in (before, after):
+        done = subprocess.run(
+            [sys.executable, "examples/verify_proof.py", str(path), str(live.home.log_vkey)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert "pays 28 USDC" in done.stdout
+    lie = before.read_text().replace("Erika", "Erich")
+    before.write_text(lie)
+    assert run("audit", "verify", before, "--json", home=live.home).error == "claim_false"
+    again = run("audit", "redact", request, "--yes", *key, "--json", home=live.home)
+    assert (again.code, again.error) == (7, "nothing_private")
+    none = run("audit", "redact", "req_none", "--yes", *key, "--json", home=live.home)
+    assert (none.code, none.error) == (2, "request_unknown")

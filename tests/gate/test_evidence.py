@@ -129,7 +129,12 @@ def test_the_policy_is_shown_as_people_read_it(proofs: dict[str, bytes]) -> None
 def edits(body: dict[str, Any]) -> list[tuple[str, Callable[[dict[str, Any]], object]]]:
     """Ways to lie in a proof: each item of what is shown, each entry, each hash, the checkpoint."""
     lies: list[tuple[str, Callable[[dict[str, Any]], object]]] = []
-    for name, value in body["shown"].items():
+    shown = {name: value for name, value in body["shown"].items() if name != "private"}
+    lies += [
+        (f"private {part}", lambda b, p=part: b["shown"]["private"]["memo"].__setitem__(p, "00"))
+        for part in (("salt", "text") if "private" in body["shown"] else ())
+    ]
+    for name, value in shown.items():
         lies.append((f"shown {name}", lambda b, n=name, v=value: b["shown"].__setitem__(n, v[:-2] + _other(v[-2:]))))
     for at, item in enumerate(body["entries"]):
         text = item["entry"]

@@ -344,9 +344,31 @@ def rotate_key(
             talk.print("Witnesses that name the old key must be given the new one as well.")
 
 
+def redact(
+    request: Annotated[str, typer.Argument(help="The request's id.")],
+    yes: YesOption = False,
+    operator: OperatorOption = None,
+    operator_passphrase_file: OperatorFileOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase what an agent wrote for people with a request; the log and every proof stay valid without it."""
+    with leaving(as_json=as_json):
+        if not yes and not typer.confirm(f"Erase the memo of {request}? It cannot be brought back.", err=True):
+            raise typer.Abort
+        answer = signed_command(
+            home, "request.redact", {"request": request}, operator=operator, passphrase_file=operator_passphrase_file
+        )
+        if as_json:
+            print_json(answer)
+        else:
+            out.print(f"erased  {', '.join(answer['erased'])} of {escape(answer['request'])}")
+
+
 def add_to(app: typer.Typer) -> None:
     """Makes these tools verbs of `walletgate audit`."""
     app.command()(verify)
     app.command()(prove)
     app.command()(witness)
     app.command("rotate-key")(rotate_key)
+    app.command()(redact)

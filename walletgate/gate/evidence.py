@@ -132,7 +132,15 @@ def _shown(store: Store, request: Request, entries: Sequence[tuple[int, bytes]])
         "payload": "digest", "decision": "decision_digest", "policy": "policy_text", "transaction": "tx",
         "signature": "signature_digest",
     }  # fmt: skip
-    return {name: value for name, value in shown.items() if value is not None and bound[name] in fields}
+    found: dict[str, Json] = {
+        name: value for name, value in shown.items() if value is not None and bound[name] in fields
+    }
+    private: dict[str, Json] = {
+        name: {"salt": to_hex(salt), "text": text} for name, (salt, text) in store.private(request.id).items()
+    }
+    if private:
+        found["private"] = private
+    return found
 
 
 def key_links(store: Store, changes: Sequence[tuple[int, bytes]], origin: str) -> list[KeyLink]:
@@ -189,8 +197,6 @@ def _check(proof: Proof) -> list[Statement]:
     statements += _policy(proof, first)
     for entry in proof.entries:
         statements += _statements(proof, first, entry)
-    for name, text in proof.private.items():
-        statements.append(Statement(f"the agent said ({name}, not checked): {printable(text)}", _seq(first)))
     return statements
 
 
@@ -224,6 +230,8 @@ def _decision(proof: Proof, first: Mapping[str, Json]) -> Iterator[Statement]:
     seq = _seq(first)
     if "agent" in first:
         yield Statement(f"{printable(str(first['agent']))} asked for {first.get('method', 'something')}", seq)
+    for name, said in proof.private.items():
+        yield Statement(f"the agent said ({printable(name)}, not checked): {printable(said)}", seq)
     text = proof.shown.get("decision")
     if text is None:
         return

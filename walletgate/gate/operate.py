@@ -16,16 +16,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from walletgate.audit.entry import Json, Kind
-from walletgate.audit.note import parse_verifying_key
 from walletgate.effects.request import strict_json
 from walletgate.encoding import checksum_address, keccak256, parse_address, printable, to_hex
-from walletgate.errors import ApprovalError, AuditError, ConflictError, InvalidRequestError, WalletGateError
+from walletgate.errors import ApprovalError, ConflictError, InvalidRequestError, WalletGateError
 from walletgate.gate.ask import Session
 from walletgate.gate.codec import decision_from_json, payload_from_json
 from walletgate.gate.commands import LIFETIME_MS_MAX, ApprovalWord, CommandWord, recover_operator
 from walletgate.gate.facts import with_pending
 from walletgate.gate.gate import token_hash
 from walletgate.gate.judging import Judged, judge_payload, used_without
+from walletgate.gate.log_acts import redact, rotate_log_key
 from walletgate.gate.record import deadline_ms, record_signature
 from walletgate.gate.replay import expectation_of
 from walletgate.gate.writer import Job
@@ -451,21 +451,6 @@ def _apply_policy(gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Ac
     return act
 
 
-def _rotate_log_key(gate: Gate, operator: Operator, body: Mapping[str, Any]) -> Act:
-    try:
-        before, after = (parse_verifying_key(str(body.get(key))) for key in ("before", "after"))
-    except AuditError as error:
-        raise InvalidRequestError(f"a key is malformed: {error.detail}", code="payload_invalid") from None
-    if not before.name == after.name == gate.store.origin or before == after:
-        raise InvalidRequestError("both keys must be this log's, and not the same", code="payload_invalid")
-
-    def act(tx: Writer) -> Answer:
-        tx.entry(Kind.LOG_KEY_CHANGED, {"before": str(before), "after": str(after), "operator": operator.name})
-        return {"before": str(before), "after": str(after)}
-
-    return act
-
-
 def _end_all_waiting(gate: Gate, tx: Writer, grant: Grant, why: str) -> None:
     """Requests that wait under the old authority end with it; their agents may ask again."""
     for request in list(gate.state.requests.values()):
@@ -483,7 +468,8 @@ _ACTIONS: Mapping[str, Callable[[Gate, Operator, Mapping[str, Any]], Act]] = {
     "grant.create": _create_grant,
     "grant.revoke": _revoke_grant,
     "policy.apply": _apply_policy,
-    "log.rotate_key": _rotate_log_key,
+    "request.redact": redact,
+    "log.rotate_key": rotate_log_key,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,6 +12,7 @@ from typing import Any
 import orjson
 
 from walletgate.audit.entry import Json, Kind
+from walletgate.audit.proof import commitment
 from walletgate.encoding import keccak256, printable, to_hex
 from walletgate.errors import InvariantViolation
 from walletgate.gate.ask import Ask, Session
@@ -77,7 +79,7 @@ def record_first(
         created_ms=tx.now_ms,
         updated_ms=tx.now_ms,
     )
-    entry = _entry(request, session, ask, decided, words)
+    entry = _entry(request, session, ask, decided, words, _commit(tx, request_id, ask))
     match decision.outcome:
         case Outcome.DENY:
             tx.entry(Kind.REQUEST_DENIED, entry)
@@ -155,7 +157,18 @@ def _booked(booking: Booking) -> dict[str, Json]:
     return body
 
 
-def _entry(request: Request, session: Session, ask: Ask, decided: Decided, words: list[str]) -> dict[str, Json]:
+def _commit(tx: Writer, request_id: str, ask: Ask) -> dict[str, Json]:
+    """Commitments to what the agent wrote for people: the log is kept for ever, and such text must be erasable."""
+    if not ask.memo:
+        return {}
+    salt = secrets.token_bytes(32)
+    tx.add_private(request_id, "memo", salt, ask.memo)
+    return {"memo": commitment(salt, ask.memo)}
+
+
+def _entry(
+    request: Request, session: Session, ask: Ask, decided: Decided, words: list[str], private: Mapping[str, Json]
+) -> dict[str, Json]:  # fmt: skip
     """What every entry about a new request says."""
     judged = decided.judged
     reasons = [
@@ -187,8 +200,8 @@ def _entry(request: Request, session: Session, ask: Ask, decided: Decided, words
         body["booked_more"] = len(bookings) - _BOOKINGS_IN_ENTRY
     if ask.expect is not None:
         body["expect"] = {k: printable(v, length_max=80) for k, v in plain(ask.expect).items() if v is not None}
-    if ask.memo:
-        body["memo"] = printable(ask.memo, length_max=200)
+    if private:
+        body["private"] = private
     if ask.trace:
         body["trace"] = {key: printable(value, length_max=128) for key, value in ask.trace.items()}
     return body

@@ -43,6 +43,7 @@ from walletgate.store.tables import (
     NonceRow,
     OperatorRow,
     PolicyRow,
+    PrivateRow,
     RequestRow,
     Row,
     WalletRow,
@@ -222,6 +223,11 @@ class Store:
         """Operators' words on a request, in the order they came."""
         rows = self._all(ApprovalRow, "WHERE request = ? ORDER BY at_ms, operator", (request_id,))
         return [Approval(r, o, bool(a), Hash32(p), s, why, e, t) for r, o, a, p, s, why, e, t in rows]
+
+    def private(self, request_id: str) -> dict[str, tuple[bytes, str]]:
+        """The private texts of a request that were not erased, with their salts, by field."""
+        rows = self._all(PrivateRow, "WHERE request = ? ORDER BY field", (request_id,))
+        return {field: (salt, text) for _, field, salt, text in rows}
 
     def nonces(self) -> dict[tuple[Address, int], int]:
         """The next nonce of each wallet and chain."""
@@ -406,6 +412,15 @@ class Writer:
     def add_approval(self, approval: Approval) -> None:
         """Records an operator's word."""
         self._add(ApprovalRow, {**asdict(approval), "approved": int(approval.approved)})
+
+    def add_private(self, request_id: str, field: str, salt: bytes, text: str) -> None:
+        """Keeps a text that an entry only commits to."""
+        self._add(PrivateRow, {"request": request_id, "field": field, "salt": salt, "text": text})
+
+    def erase_private(self, request_id: str) -> int:
+        """Erases a request's private texts, also from the file's free pages, and returns how many there were."""
+        self._db.execute("PRAGMA secure_delete = ON")
+        return self._db.execute("DELETE FROM private WHERE request = ?", (request_id,)).rowcount
 
     def set_freeze(self, freeze: Freeze) -> None:
         """Puts a freeze in force."""

@@ -209,9 +209,19 @@ class CheckpointRow(Row, table=True):
     note: str = _text()
 
 
+class PrivateRow(Row, table=True):
+    """A text that the log holds only a commitment to. The one table whose rows may be erased."""
+
+    __tablename__ = "private"
+    request: str = _text(key=True)
+    field: str = _text(key=True)
+    salt: bytes = _blob()
+    text: str = _text()
+
+
 TABLES: tuple[type[Row], ...] = (
     MetaRow, WalletRow, OperatorRow, PolicyRow, GrantRow, RequestRow, MovementRow, NonceRow, ApprovalRow, FreezeRow,
-    CommandRow, AuditRow, LogHeadRow, CheckpointRow,
+    CommandRow, AuditRow, LogHeadRow, CheckpointRow, PrivateRow,
 )  # fmt: skip
 
 _STOP = "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
