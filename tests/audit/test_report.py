@@ -134,7 +134,7 @@ def test_the_most_in_a_window_is_the_rolling_one(gap_ms, most):
     assert tally.windows[0].most == most * 1_000_000
     _, words, _ = page_of(tally)
     assert f"{most} USDC" in words
-    assert ("100%" if most == 12 else "70%") in words
+    assert ("120%" if most == 12 else "70%") in words
 
 
 def test_only_the_period_counts_but_what_was_open_before_it_is_known():

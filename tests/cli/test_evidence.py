@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -329,3 +330,18 @@ def test_a_memo_is_erased_and_everything_still_verifies(live: Live, key: list[ob
     assert (again.code, again.error) == (7, "nothing_private")
     none = run("audit", "redact", "req_none", "--yes", *key, "--json", home=live.home)
     assert (none.code, none.error) == (2, "request_unknown")
+
+
+@pytest.mark.parametrize("name", ["audit_no_update", "audit_no_delete", "audit_next_only"])
+@pytest.mark.parametrize("again", ["", "CREATE TRIGGER {} BEFORE UPDATE ON audit BEGIN SELECT 1; END"])
+def test_a_trigger_that_was_dropped_or_replaced_is_named(home: Home, name: str, again: str) -> None:
+    assert run("audit", "verify", "--json", home=home).json["missing_triggers"] == []
+    db = sqlite3.connect(home.store)
+    db.execute(f"DROP TRIGGER {name}")
+    if again:
+        db.execute(again.format(name))
+    db.commit()
+    db.close()
+    assert run("audit", "verify", "--json", home=home).json["missing_triggers"] == [name]
+    said = run("audit", "verify", home=home)
+    assert (said.code, name in said.err) == (0, True)

@@ -185,7 +185,8 @@ def _limits(tally: Tally, about: About) -> str:
     rows = []
     for line, window in zip(tally.lines, tally.windows, strict=True):
         unit = about.units.get(line.key)
-        part = 0.0 if line.bound == 0 else min(1.0, window.most / line.bound)
+        share = window.most / line.bound if line.bound else float(bool(window.most))
+        part = min(1.0, share)
         colour = "#1b7f3b" if part < 0.8 else "#a35b00" if part < 1 else "#b3261e"
         bar = (
             f'<svg viewBox="0 0 200 14" style="margin:.3rem 0" role="img" aria-label="{part:.0%}">'
@@ -196,7 +197,7 @@ def _limits(tally: Tally, about: About) -> str:
         rows.append(
             f"<tr><td>{text(line.agent)}</td><td>{text(amount(line.bound, unit))} in {_length(line.window_ms)}"
             f"{' of fees' if line.key[0] == 'fee' else ''}</td><td class=n>{text(amount(window.most, unit))}</td>"
-            f"<td class=n>{part:.0%}</td><td class=bar>{bar}</td><td class=when>{when}</td></tr>"
+            f"<td class=n>{share:.0%}</td><td class=bar>{bar}</td><td class=when>{when}</td></tr>"
         )
     return _table("Against the limits", ("agent", "limit", "n:most in a window", "n:share", "", "when"), rows)
 

@@ -17,6 +17,7 @@ from walletgate.cli.show import moment
 from walletgate.encoding import printable
 from walletgate.errors import AuditError, ConfigError
 from walletgate.server.home import Home
+from walletgate.store.tables import FENCE
 from walletgate.types import Hash32
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: read it, follow one request, verify all of it.")
@@ -108,6 +109,11 @@ class LogReader:
     def checkpoints(self) -> list[str]:
         """The signed notes the store keeps."""
         return [note for (note,) in self._read("SELECT note FROM checkpoint ORDER BY size")]
+
+    def missing_triggers(self) -> list[str]:
+        """The append-only triggers that are gone or are not as they were made: somebody with write access was here."""
+        found = {sql for (sql,) in self._read("SELECT sql FROM sqlite_master WHERE type = 'trigger'")}
+        return [trigger.split()[2] for trigger in FENCE if trigger not in found]
 
     def _read(self, query: str) -> Iterator[tuple[Any, ...]]:
         try:

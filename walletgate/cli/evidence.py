@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -150,7 +151,10 @@ def verify_home(
     report = verify_entries(reader.rows(), origin=origin, head=reader.head(), checkpoints=opened)
     for path in against:
         check_fork(place, trusted, read_text(path), as_json=as_json)
-    _print_report(report, keys, as_json=as_json)
+    gone = reader.missing_triggers()
+    _print_report(report, keys, as_json=as_json, missing=gone)
+    if gone and not as_json:
+        talk.print(f"[bold yellow]warning[/] the store's append-only triggers are not as made: {', '.join(gone)}")
 
 
 def check_fork(place: Home, trusted: list[VerifyingKey], note: str, *, as_json: bool) -> None:
@@ -180,7 +184,9 @@ def check_fork(place: Home, trusted: list[VerifyingKey], note: str, *, as_json: 
     )
 
 
-def _print_report(report: VerifyReport, keys: list[VerifyingKey], *, as_json: bool) -> None:
+def _print_report(
+    report: VerifyReport, keys: list[VerifyingKey], *, as_json: bool, missing: Sequence[str] = ()
+) -> None:
     if as_json:
         print_json(
             {
@@ -189,6 +195,7 @@ def _print_report(report: VerifyReport, keys: list[VerifyingKey], *, as_json: bo
                 "checkpoints": report.checkpoints,
                 "covered": report.covered,
                 "keys": [str(key) for key in keys],
+                "missing_triggers": list(missing),
             }
         )
         return
