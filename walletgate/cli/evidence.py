@@ -13,7 +13,7 @@ import typer
 from walletgate.audit.entry import Kind
 from walletgate.audit.keys import follow_keys
 from walletgate.audit.merkle import root_of
-from walletgate.audit.note import Checkpoint, VerifyingKey, open_checkpoint, parse_verifying_key
+from walletgate.audit.note import Checkpoint, VerifyingKey, open_checkpoint, parse_checkpoint, parse_verifying_key
 from walletgate.audit.proof import FILE_BYTES_MAX, is_proof, open_proof
 from walletgate.audit.verify import VerifyReport, verify_entries
 from walletgate.audit.witness import cosigned_at
@@ -258,8 +258,12 @@ def fresh_note(place: Home) -> str:
     client = OperatorClient(place)
     if client.is_running():
         return str(client.get("/v1/log?start=0&stop=0")["checkpoint"])
-    with read_only(place.store):
-        key = place.read_log_key()
+    with read_only(place.store) as store:
+        if place.checkpoint.exists():
+            kept = read_text(place.checkpoint)
+            if parse_checkpoint(kept.partition("\n\n")[0] + "\n").size == store.log_size:
+                return kept
+    key = place.read_log_key()
     with closing(Store.open(place.store, origin=place.read_config().name)) as store:
         checkpoints = Checkpoints(store, key, place.checkpoint)
         checkpoints.check_kept()

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from walletgate.audit.merkle import frontier_root
 from walletgate.audit.note import Checkpoint, VerifyingKey, open_checkpoint
 from walletgate.audit.tiles import Exported, check_upper_tiles, read_rows, tile_files
 from walletgate.audit.verify import VerifyReport, verify_entries
@@ -60,6 +61,10 @@ def export(
             ):
                 _put(directory / path, content)
                 files += 1
+            if frontier_root(made.frontier) != now.root:
+                raise AuditError(
+                    "the log is not what its checkpoint says: walletgate audit verify", code="log_tampered"
+                )
         more = "" if form is not Form.HASHES else "The entries are left out; the hashes prove what others hold.\n"
         _put(directory / "log.vkey", vkey.encode())
         _put(directory / "README", README.format(origin=now.origin, more=more).encode())

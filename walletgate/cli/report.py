@@ -66,7 +66,7 @@ def _fed(store: Store, tally: Tally) -> Iterator[Row]:
     """The log's rows, each shown to the tally on its way to be verified."""
     for row in store.entries(0, store.log_size):
         entry = row[2]
-        if not any(kind in entry for kind in SILENT):
+        if SILENT.search(entry) is None:
             tally.feed(orjson.loads(entry))
         yield row
 
