@@ -19,6 +19,7 @@ from walletgate.encoding import to_hex
 from walletgate.gate import SignedApproval, SignedCommand
 from walletgate.gate.checkpoints import Checkpoints
 from walletgate.server.api import AgentApi
+from walletgate.server.home import Home
 from walletgate.server.node import NodeEndpoint
 from walletgate.server.operators import OperatorApi
 from walletgate.server.wire import BODY_SIZE_BYTES_MAX
@@ -97,7 +98,13 @@ async def make_endpoints(path: Path, **options: Any) -> AsyncIterator[Endpoints]
             return None
 
         operators = OperatorApi(
-            bench.gate, bench.operations, checkpoints, name=ORIGIN, token=OPERATOR_TOKEN, open_keystore=open_keystore
+            bench.gate,
+            bench.operations,
+            checkpoints,
+            home=Home(path),
+            name=ORIGIN,
+            token=OPERATOR_TOKEN,
+            open_keystore=open_keystore,
         )
         agents, trusted = (web.Application(client_max_size=BODY_SIZE_BYTES_MAX) for _ in range(2))
         agents.add_routes([*NodeEndpoint(bench.gate).routes(), *AgentApi(bench.gate).routes()])

@@ -32,7 +32,7 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
 def said(text: str) -> set[tuple[str, ...]]:
     """The commands a text names, with `a|b|c` meaning each of them."""
     found = set()
-    for words in re.findall(r"walletgate ((?:[a-z-]+(?:[|/][a-z-]+)*)(?: [a-z]+(?:\|[a-z]+)*)?)", text):
+    for words in re.findall(r"walletgate ((?:[a-z-]+(?:[|/][a-z-]+)*)(?: [a-z][a-z-]*(?:\|[a-z][a-z-]*)*)?)", text):
         first, _, rest = words.partition(" ")
         found |= {(first, verb) for verb in rest.split("|")} | {(first,)}
     return found

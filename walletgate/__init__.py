@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from walletgate.agent.account import GateAccount
     from walletgate.agent.answers import Limits, Preview, Request
     from walletgate.agent.client import AsyncClient, Client
+    from walletgate.agent.context import tool_call
     from walletgate.agent.doors import account, attach, rpc_headers, rpc_url
     from walletgate.agent.errors import ApprovalPending, ApprovalRejected, GateDenied, GateUnavailable
     from walletgate.errors import WalletGateError
@@ -39,6 +40,7 @@ __all__ = [
     "attach",
     "rpc_headers",
     "rpc_url",
+    "tool_call",
 ]
 
 _HOMES = {
@@ -57,6 +59,7 @@ _HOMES = {
     "attach": "walletgate.agent.doors",
     "rpc_headers": "walletgate.agent.doors",
     "rpc_url": "walletgate.agent.doors",
+    "tool_call": "walletgate.agent.context",
 }
 
 

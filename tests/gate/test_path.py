@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -409,8 +410,9 @@ def test_the_log_says_what_the_chain_got(tmp_path: Path) -> None:
             ]
             assert signed[0]["tx"] == to_hex(request.tx_hash or b"")
             assert signed[0]["effects"][0].startswith("pays 5")
-            assert "\x1b" not in signed[0]["memo"]
-            assert "\u202e" not in signed[0]["memo"]
+            salt, text = bench.store.private(request.id)["memo"]
+            assert signed[0]["private"] == {"memo": to_hex(sha256(salt + text.encode()).digest())}
+            assert not any(b"red" in entry for _, _, entry in bench.store.entries())
 
     run(work())
 

@@ -247,7 +247,7 @@ def test_a_node_that_is_away_is_502_and_can_be_tried_again(tmp_path: Path) -> No
     run(work())
 
 
-def test_the_agents_trace_is_kept_as_text(tmp_path: Path) -> None:
+def test_of_the_agents_trace_ids_are_kept_and_text_is_not(tmp_path: Path) -> None:
     async def work() -> None:
         async with make_endpoints(tmp_path) as endpoints:
             headers = {
@@ -257,7 +257,10 @@ def test_the_agents_trace_is_kept_as_text(tmp_path: Path) -> None:
             await endpoints.api("POST", "/v1/requests", body(51), headers=headers)
             trace = endpoints.entries[-1]["trace"]
             assert trace["traceparent"] == headers["traceparent"]
-            assert "\t" not in trace["x-tool-call-id"]
+            assert "x-tool-call-id" not in trace
+            headers = {"traceparent": "00-" + "0" * 32 + "-00f067aa0ba902b7-01", "x-tool-call-id": "toolu_01:bash/3"}
+            await endpoints.api("POST", "/v1/requests", body(51, id="r2"), headers=headers)
+            assert endpoints.entries[-1]["trace"] == {"x-tool-call-id": "toolu_01:bash/3"}
 
     run(work())
 

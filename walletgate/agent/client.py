@@ -16,6 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Final, Literal, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -283,7 +284,8 @@ class Threads:
         """What `call` returns or raises."""
         import asyncio  # noqa: PLC0415 - takes as long to load as all the rest; who awaits has it
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(call, *args, **kwargs))
+        work = partial(copy_context().run, call, *args, **kwargs)  # the tool call it is part of goes along
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def close(self) -> None:
         """Takes no more calls."""

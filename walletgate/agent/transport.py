@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from walletgate.agent.answers import Object, invalid
 from walletgate.agent.config import Token, check_url
+from walletgate.agent.context import trace_headers
 from walletgate.agent.errors import GateUnavailable, make
 from walletgate.errors import InvalidRequestError
 
@@ -120,6 +121,7 @@ class Transport:
             "Authorization": f"Bearer {self._token.reveal()}",
             "Accept": "application/json",
             "User-Agent": "walletgate/1",
+            **trace_headers(),
         }
         if data is not None:
             headers["Content-Type"] = "application/json"

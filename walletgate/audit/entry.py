@@ -70,6 +70,8 @@ class Kind(StrEnum):
     """Nobody decided in time."""
     REQUEST_WITHDRAWN = "request_withdrawn"
     """The agent took it back before it was signed."""
+    REQUEST_REDACTED = "request_redacted"
+    """Private texts of a request were erased; the log keeps its commitments to them."""
 
     # Signatures and what became of them.
     TRANSACTION_SIGNED = "transaction_signed"

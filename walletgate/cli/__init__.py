@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from walletgate.cli import audit, draft, grant, operator, policy, policy_live, policy_tools, request, store, wallet
+from walletgate.cli import (
+    audit,
+    draft,
+    evidence,
+    export,
+    grant,
+    incident,
+    operator,
+    policy,
+    policy_live,
+    policy_tools,
+    report,
+    request,
+    store,
+    wallet,
+)
 from walletgate.cli.demo import demo
 from walletgate.cli.doctor import doctor
 from walletgate.cli.gate import freeze, init, serve_command, status, unfreeze
@@ -32,6 +47,10 @@ policy_tools.add_to(policy.app)
 app.add_typer(policy.app, name="policy")
 app.add_typer(request.app, name="request")
 app.add_typer(draft.app, name="draft")
+evidence.add_to(audit.app)
+incident.add_to(audit.app)
+report.add_to(audit.app)
+export.add_to(audit.app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(store.app, name="store")
 

@@ -13,14 +13,13 @@ from rich.text import Text
 
 from walletgate.audit.entry import parse_entry
 from walletgate.audit.merkle import frontier_root, unpack_frontier
-from walletgate.audit.note import open_checkpoint, parse_verifying_key
-from walletgate.audit.verify import verify_entries
 from walletgate.cli.common import DEFAULT_HOME, HomeOption, JsonOption, home_of, leaving, out, print_json
 from walletgate.cli.show import moment
-from walletgate.encoding import printable, to_hex
+from walletgate.encoding import printable
 from walletgate.errors import AuditError, ConfigError
 from walletgate.server.home import Home
 from walletgate.store import read_engine
+from walletgate.store.fence import FENCES
 from walletgate.types import Hash32
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: read it, follow one request, verify all of it.")
@@ -61,40 +60,6 @@ def show(
         if not found:
             raise AuditError(f"no entry about {printable(what)}", code="entry_unknown")
         print_json(found if as_json or len(found) > 1 else found[0])
-
-
-@app.command()
-def verify(
-    checkpoint: Annotated[
-        list[Path] | None, typer.Option("--checkpoint", help="A kept checkpoint the log must contain. Repeatable.")
-    ] = None,
-    home: HomeOption = DEFAULT_HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Hash every entry again and compare with head, checkpoints and signatures; names the first bad entry."""
-    with leaving(as_json=as_json):
-        place = home_of(home)
-        reader = LogReader(place)
-        key = parse_verifying_key(_read(place.log_vkey).strip())
-        origin = place.read_config().name
-        notes = [*reader.checkpoints(), *[_read(path) for path in checkpoint or []]]
-        if place.checkpoint.exists():
-            notes.append(_read(place.checkpoint))
-        kept = [open_checkpoint(note, origin=origin, trusted=[key]) for note in notes]
-        size, frontier_root = reader.head()
-        report = verify_entries(reader.rows(), origin=origin, head=(size, frontier_root), checkpoints=kept)
-        if as_json:
-            print_json(
-                {
-                    "size": report.size,
-                    "root": to_hex(report.root),
-                    "checkpoints": report.checkpoints,
-                    "covered": report.covered,
-                }
-            )
-            return
-        out.print(f"[bold green]verified[/]  {report.size} entries, root {to_hex(report.root)}")
-        out.print(f"{report.checkpoints} signed checkpoints agree; they cover {report.covered} entries")
 
 
 def timeline(rows: list[dict[str, Any]]) -> Table:
@@ -148,15 +113,16 @@ class LogReader:
         """The signed notes the store keeps."""
         return [note for (note,) in self._read("SELECT note FROM checkpoint ORDER BY size")]
 
+    def missing_triggers(self) -> list[str]:
+        """The append-only triggers that are gone or are not as they were made: somebody with write access was here."""
+        if self._engine.shared:
+            there = list(self._read("SELECT tgenabled FROM pg_trigger WHERE tgname = 'audit_fence'"))
+            return [] if there == [("O",)] else ["audit_fence"]
+        found = {sql for (sql,) in self._read("SELECT sql FROM sqlite_master WHERE type = 'trigger'")}
+        return [trigger.split()[2] for trigger in FENCES["sqlite"] if trigger not in found]
+
     def _read(self, query: str) -> Iterator[tuple[Any, ...]]:
         try:
             yield from self._engine.stream(query)
         except sqlite3.DatabaseError as error:
             raise AuditError(f"the store cannot be read: {error}", code="log_unreadable") from None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", code="home_missing") from None

@@ -13,15 +13,17 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from walletgate.audit.entry import Json, Kind
 from walletgate.encoding import checksum_address, parse_address, printable, to_hex
 from walletgate.errors import ConflictError, InvalidRequestError
 from walletgate.gate.drafts import end_drafts_about
 from walletgate.gate.gate import token_hash
+from walletgate.gate.log_acts import redact, rotate_log_key, weigh_redaction, weigh_rotation
+from walletgate.gate.orders import Act, Action, Answer, Body, By, Change
 from walletgate.gate.standstill import end_waiting_of, freeze_scope, put_freeze
 from walletgate.policy import Policy, load, show
 from walletgate.policy.compare import Comparison, Direction, compare, comparison_lines, named_lines
@@ -37,7 +39,6 @@ from walletgate.store import (
     Wallet,
     Writer,
 )  # fmt: skip
-from walletgate.types import Hash32
 
 if TYPE_CHECKING:
     from walletgate.gate.gate import Gate
@@ -46,45 +47,7 @@ QUORUM_MAX: Final = 64
 QUORUM: Final = "quorum"
 """The setting that holds how many policy-makers must agree before anything is loosened."""
 
-NOTHING: Final = Hash32(bytes(32))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-
-Body = Mapping[str, Any]
-Answer = dict[str, Any]
-Act = Callable[[Writer], Answer]
-
-
-@dataclass(frozen=True, slots=True)
-class By:
-    """Whose command it is, and the draft by which others agreed to it."""
-
-    operator: str
-    draft: str | None = None
-
-    @property
-    def said(self) -> dict[str, Json]:
-        """How entries say it."""
-        return {"operator": self.operator} if self.draft is None else {"operator": self.operator, "draft": self.draft}
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a command would change. `before` and `after` are policies, `about` the grant it is about."""
-
-    loosens: bool
-    lines: tuple[str, ...]
-    about: str = ""
-    before: Hash32 = NOTHING
-    after: Hash32 = NOTHING
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One thing operators can command: who may, how it weighs (None: by comparing policies), how it is done."""
-
-    roles: tuple[str, ...]
-    weigh: Callable[[Gate, Body], Change] | None
-    prepare: Callable[[Gate, By, Body], Act]
 
 
 def quorum_of(gate: Gate) -> int:
@@ -355,6 +318,8 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "grant.create": Action((POLICY_MAKER,), _weigh_grant, _create_grant),
     "grant.revoke": Action((POLICY_MAKER,), _weigh_revoke, _revoke_grant),
     "policy.apply": Action((POLICY_MAKER,), None, _apply_policy),
+    "request.redact": Action((POLICY_MAKER,), weigh_redaction, redact),
+    "log.rotate_key": Action((POLICY_MAKER,), weigh_rotation, rotate_log_key),
 }
 
 

@@ -17,7 +17,7 @@ from walletgate.audit.entry import Json, Kind
 from walletgate.effects.request import strict_json
 from walletgate.encoding import checksum_address, keccak256, parse_address, printable, to_hex
 from walletgate.errors import ApprovalError, ConflictError, InvalidRequestError, WalletGateError
-from walletgate.gate.actions import ACTIONS, Act, Action, Answer, By, Change, quorum_of, weigh
+from walletgate.gate.actions import ACTIONS, quorum_of, weigh
 from walletgate.gate.ask import Session
 from walletgate.gate.codec import decision_from_json, payload_from_json
 from walletgate.gate.commands import LIFETIME_MS_MAX, ApprovalWord, CommandWord, recover_operator
@@ -34,6 +34,7 @@ from walletgate.gate.drafts import (
     voices_for,
 )  # fmt: skip
 from walletgate.gate.judging import Judged, chains_of
+from walletgate.gate.orders import Act, Action, Answer, By, Change
 from walletgate.gate.quorum import may_decide, satisfied
 from walletgate.gate.record import deadline_ms, record_signature
 from walletgate.gate.writer import Job
@@ -182,6 +183,8 @@ class Operations:
             "request": request.id,
             "grant": request.grant_id,
             "operator": operator.name,
+            "address": to_hex(operator.address),
+            "approve": word.approve,
             "digest": to_hex(word.request_digest),
             "effects_digest": to_hex(word.effects_digest),
             "policy": to_hex(word.policy),

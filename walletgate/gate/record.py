@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 
 import orjson
 
 from walletgate.audit.entry import Json, Kind
+from walletgate.audit.proof import commitment
 from walletgate.encoding import keccak256, printable, to_hex
 from walletgate.errors import InvariantViolation
 from walletgate.gate.ask import Ask, Session
@@ -19,6 +23,7 @@ from walletgate.signers import Authorization, Signature
 from walletgate.signers.transactions import signed_transaction
 from walletgate.store import Request, Writer
 from walletgate.types import (
+    Booking,
     CodeAuthorization,
     Effect,
     Hash32,
@@ -31,6 +36,7 @@ from walletgate.types import (
 
 _REASONS_IN_ENTRY = 8
 _WORDS_IN_ENTRY = 6
+_BOOKINGS_IN_ENTRY = 12
 
 _FIRST_STATUS = {
     Outcome.DENY: Status.DENIED,
@@ -75,7 +81,7 @@ def record_first(
         updated_ms=tx.now_ms,
         replaces=decided.replaces,
     )
-    entry = _entry(request, session, ask, judged, words)
+    entry = _entry(request, session, ask, decided, words, _commit(tx, request_id, ask))
     match decision.outcome:
         case Outcome.DENY:
             request = replace(request, moving=False)
@@ -115,7 +121,9 @@ def record_signature(
         return replace(request, status=Status.SIGNED, nonce=nonce, raw=raw, tx_hash=tx_hash, updated_ms=tx.now_ms)
     delegates = isinstance(payload, CodeAuthorization)
     kind = Kind.CODE_AUTHORIZATION_SIGNED if delegates else Kind.MESSAGE_SIGNED
-    tx.entry(kind, {**entry, "signed_digest": digest})
+    # The signature may be worth money to whoever reads it, so the log names it by its hash.
+    made = to_hex(sha256(signature.to_bytes()).digest())
+    tx.entry(kind, {**entry, "signed_digest": digest, "signature_digest": made})
     return replace(request, status=Status.SIGNED, signature=signature.to_bytes(), updated_ms=tx.now_ms)
 
 
@@ -136,8 +144,38 @@ def _stored(ask: Ask, payload: bytes) -> dict[str, Any]:
     }
 
 
-def _entry(request: Request, session: Session, ask: Ask, judged: Judged, words: list[str]) -> dict[str, Json]:
+@lru_cache(maxsize=256)
+def text_digest(text: str) -> str:
+    """SHA-256 of a policy's text: its hash names what it means, this names what people read."""
+    return to_hex(sha256(text.encode()).digest())
+
+
+def _booked(booking: Booking) -> dict[str, Json]:
+    """One amount that is booked, as an entry names it."""
+    body: dict[str, Json] = {"measure": booking.measure.value, "amount": str(booking.amount)}
+    if booking.asset is not None:
+        body["asset"] = f"{booking.asset.chain_id}:{to_hex(booking.asset.address)}"
+    if booking.recipient is not None:
+        body["recipient"] = to_hex(booking.recipient)
+    if booking.unit is not None:
+        body["unit"] = booking.unit
+    return body
+
+
+def _commit(tx: Writer, request_id: str, ask: Ask) -> dict[str, Json]:
+    """Commitments to what the agent wrote for people: the log is kept for ever, and such text must be erasable."""
+    if not ask.memo:
+        return {}
+    salt = secrets.token_bytes(32)
+    tx.add_private(request_id, "memo", salt, ask.memo)
+    return {"memo": commitment(salt, ask.memo)}
+
+
+def _entry(
+    request: Request, session: Session, ask: Ask, decided: Decided, words: list[str], private: Mapping[str, Json]
+) -> dict[str, Json]:  # fmt: skip
     """What every entry about a new request says."""
+    judged = decided.judged
     reasons = [
         {key: value for key, value in plain(reason).items() if value not in (None, "")}
         for reason in judged.decision.reasons[:_REASONS_IN_ENTRY]
@@ -152,6 +190,7 @@ def _entry(request: Request, session: Session, ask: Ask, judged: Judged, words: 
         "wallet": to_hex(request.wallet),
         "chain": request.chain_id,
         "policy": to_hex(request.policy),
+        "policy_text": text_digest(decided.policy.text),
         "digest": to_hex(request.digest),
         "decision": judged.decision.outcome.name.lower(),
         "decision_digest": to_hex(keccak256(request.decision.encode())),
@@ -159,10 +198,17 @@ def _entry(request: Request, session: Session, ask: Ask, judged: Judged, words: 
     }
     if words:
         body["effects"] = [printable(line, length_max=200) for line in words[:_WORDS_IN_ENTRY]]
+    bookings = judged.decision.bookings
+    if bookings:
+        body["booked"] = [_booked(booking) for booking in bookings[:_BOOKINGS_IN_ENTRY]]
+    if len(bookings) > _BOOKINGS_IN_ENTRY:
+        body["booked_more"] = len(bookings) - _BOOKINGS_IN_ENTRY
+    if ask.expect is not None:
+        body["expect"] = {k: printable(v, length_max=80) for k, v in plain(ask.expect).items() if v is not None}
+    if private:
+        body["private"] = private
     if request.replaces is not None:
         body["replaces"] = request.replaces
-    if ask.memo:
-        body["memo"] = printable(ask.memo, length_max=200)
     if ask.trace:
         body["trace"] = {key: printable(value, length_max=128) for key, value in ask.trace.items()}
     return body

@@ -24,10 +24,11 @@ from walletgate.errors import ConfigError, InvariantViolation, SignerError
 from walletgate.gate import Gate, Operations, Settings, Settlement
 from walletgate.gate.checkpoints import Checkpoints
 from walletgate.server.api import AgentApi
-from walletgate.server.home import Config, Home
+from walletgate.server.home import Config, Home, WitnessConfig
 from walletgate.server.node import NodeEndpoint
 from walletgate.server.operators import OperatorApi
 from walletgate.server.wire import BODY_SIZE_BYTES_MAX
+from walletgate.server.witness import Outpost, Target, WitnessApi
 from walletgate.signers import SignerProcess
 from walletgate.store import Place, Store, open_store
 
@@ -65,6 +66,10 @@ async def start(
         stack.push_async_callback(store.close)
         checkpoints = Checkpoints(store, home.read_log_key(), home.checkpoint)
         checkpoints.check_kept()
+        if home.next_log_key.exists():
+            await checkpoints.rotate(
+                home.make_next_log_key(), home.adopt_next_log_key, max(clock_ms(), store.last_time_ms())
+            )
         signer, seal = await SignerProcess.start()
         stack.push_async_callback(signer.close)
         await _open_wallets(store, signer, passphrase)
@@ -82,10 +87,16 @@ async def start(
         broken = await gate.start()
         stack.push_async_callback(gate.close)
         operators = OperatorApi(
-            gate, Operations(gate, name=config.name), checkpoints, name=config.name, token=home.read_operator_token(),
-            open_keystore=signer.open_keystore,
+            gate, Operations(gate, name=config.name), checkpoints, home=home, name=config.name,
+            token=home.read_operator_token(), open_keystore=signer.open_keystore,
         )  # fmt: skip
         url = await _listen(stack, home, config, gate, operators)
+        if config.witness is not None:
+            await _listen_witness(stack, home, config.witness)
+        targets = [Target(place, key) for place, key in config.witnesses]
+        outpost = Outpost(store, lambda: checkpoints.newest, home.witness_folder, targets)
+        if targets or config.sinks:
+            _spawn(stack, outpost.run(config.sinks), broken)
         for task in (checkpoints.run(gate.now_ms), Settlement(gate).run()):
             _spawn(stack, task, broken)
         gc.collect()
@@ -121,6 +132,16 @@ async def _listen(
     for runner, path in ((runners[0], home.agent_socket), (runners[1], home.operator_socket)):
         await _listen_unix(runner, path)
     return f"http://{config.listen[0]}:{port}"
+
+
+async def _listen_witness(stack: contextlib.AsyncExitStack, home: Home, config: WitnessConfig) -> None:
+    witness = WitnessApi(home.witness_folder, home.read_cosigner(), config.logs, lambda: clock_ms() // 1000)
+    app = web.Application(client_max_size=BODY_SIZE_BYTES_MAX)
+    app.add_routes(witness.routes())
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await _listen_tcp(runner, config.listen, home, "witness.listen")
 
 
 async def _listen_tcp(runner: web.AppRunner, place: tuple[str, int], home: Home, key: str) -> None:

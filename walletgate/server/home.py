@@ -5,8 +5,11 @@
     wallets/NAME.json   keystores of wallets (Web3 Secret Storage, V3)
     operators/NAME.json keystores of operators who work on this machine
     log.key             the key that signs checkpoints (C2SP note key), 0600
-    log.vkey            its public half, for auditors
+    log.key.next        the key that will sign them, while the log's key is being changed
+    log.vkey            the public half of the log's first key, for auditors; the log itself names the later ones
     checkpoint          the newest signed checkpoint
+    witness.key         the key that cosigns other logs' checkpoints, where this gate is a witness
+    witness/            what this gate has seen of other logs, and its own checkpoints as others cosigned them
     operator.token      what reads the operators' endpoint; signs nothing
     operator.sock       the operators' endpoint
     agent.sock          the agents' endpoint, beside TCP
@@ -19,14 +22,26 @@ Configuration is TOML; unknown keys are refused with file and key:
     poll_s = 1                          # how often the chain is asked what became of transactions
     store = "postgresql://gate@db/wg"   # a store that several gates share; left out, it is gate.db
 
+    sinks = ["/mnt/worm/checkpoints"]   # files that every signed checkpoint is appended to
+
     [chains.base]                       # a name from the built-in table, or any name with an id
     url = "http://127.0.0.1:8545"
     confirmations = 3                   # blocks until a transaction counts as settled
     finality = 64                       # blocks until nothing is taken back any more; 64 if left out
+
+    [[witnesses]]                       # who cosigns this log (C2SP tlog-witness); another gate will do
+    url = "https://witness.example"
+    key = "witness.example+…"           # the vkey that `walletgate audit witness` prints there
+
+    [witness]                           # this gate cosigns other logs, at POST /add-checkpoint
+    listen = "127.0.0.1:8552"
+    [witness.logs]
+    "other.example/audit/1" = "other.example/audit/1+…"
 """
 
 from __future__ import annotations
 
+import base64
 import difflib
 import os
 import secrets
@@ -37,12 +52,13 @@ from pathlib import Path
 from typing import Any
 
 from walletgate.audit.entry import is_origin
-from walletgate.audit.note import SigningKey, parse_signing_key
-from walletgate.errors import ConfigError
+from walletgate.audit.note import SigningKey, VerifyingKey, parse_signing_key, parse_verifying_key
+from walletgate.audit.witness import Cosigner, CosignerKey, parse_cosigner_key
+from walletgate.errors import AuditError, ConfigError
 from walletgate.store.place import is_url
 from walletgate.types import CHAINS
 
-_KEYS = ("name", "listen", "operators", "poll_s", "store", "chains")
+_KEYS = ("name", "listen", "operators", "poll_s", "store", "chains", "sinks", "witnesses", "witness")
 _CHAIN_KEYS = ("id", "url", "confirmations", "finality")
 FINALITY = 64
 DEFAULT_LISTEN = "127.0.0.1:8550"
@@ -60,10 +76,19 @@ class ChainConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WitnessConfig:
+    """Where this gate listens as a witness, and the keys of the logs it cosigns, by origin."""
+
+    listen: tuple[str, int]
+    logs: Mapping[str, tuple[VerifyingKey, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """`walletgate.toml`, read. `listen` and `operators` are host and port; no `operators` is the socket alone.
 
-    `store` is the URL of a database; none is the file of the home.
+    `store` is the URL of a database; none is the file of the home. `sinks` are files that checkpoints are appended to,
+    `witnesses` (URL, key) who cosigns them.
     """
 
     name: str
@@ -72,6 +97,9 @@ class Config:
     chains: tuple[ChainConfig, ...]
     poll_s: float
     store: str | None = None
+    sinks: tuple[Path, ...] = ()
+    witnesses: tuple[tuple[str, CosignerKey], ...] = ()
+    witness: WitnessConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +132,11 @@ class Home:
         return self.root / "log.key"
 
     @property
+    def next_log_key(self) -> Path:
+        """log.key.next."""
+        return self.root / "log.key.next"
+
+    @property
     def log_vkey(self) -> Path:
         """log.vkey."""
         return self.root / "log.vkey"
@@ -112,6 +145,16 @@ class Home:
     def checkpoint(self) -> Path:
         """The newest signed checkpoint."""
         return self.root / "checkpoint"
+
+    @property
+    def witness_key(self) -> Path:
+        """witness.key."""
+        return self.root / "witness.key"
+
+    @property
+    def witness_folder(self) -> Path:
+        """witness/."""
+        return self.root / "witness"
 
     @property
     def operator_token(self) -> Path:
@@ -160,6 +203,29 @@ class Home:
             AuditError: `key_malformed`.
         """
         return parse_signing_key(self._secret(self.log_key))
+
+    def make_next_log_key(self) -> SigningKey:
+        """The key that is to sign the log next; the same again if one was made and never came into force."""
+        if not self.next_log_key.exists():
+            key = SigningKey(self.read_config().name, secrets.token_bytes(32))
+            write_private(self.next_log_key, key.unsafe_secret() + "\n")
+        return parse_signing_key(self._secret(self.next_log_key))
+
+    def adopt_next_log_key(self) -> None:
+        """Puts the next key in the place of the one that signs now."""
+        self.next_log_key.replace(self.log_key)
+
+    def read_cosigner(self) -> Cosigner:
+        """The key with which this gate cosigns other logs; made when it is first asked for.
+
+        Raises:
+            AuditError: `key_malformed`.
+        """
+        if not self.witness_key.exists():
+            name = f"{self.read_config().name}/witness"
+            write_private(self.witness_key, SigningKey(name, secrets.token_bytes(32)).unsafe_secret() + "\n")
+        text = self._secret(self.witness_key)
+        return Cosigner(parse_signing_key(text).name, base64.b64decode(text.split("+", 4)[4])[1:])
 
     def read_operator_token(self) -> str:
         """What reads the operators' endpoint.
@@ -241,7 +307,53 @@ def parse_config(text: str, *, source: str) -> Config:
     store = document.get("store")
     if store is not None and not (isinstance(store, str) and is_url(store)):
         raise _invalid(source, "store", "must be a postgresql:// URL")
-    return Config(name, listen, operators, read, float(poll_s), store)
+    return Config(
+        name, listen, operators, read, float(poll_s), store, _sinks(document.get("sinks", []), source),
+        _witnesses(document.get("witnesses", []), source), _witness(document.get("witness"), source),
+    )  # fmt: skip
+
+
+def _sinks(value: object, source: str) -> tuple[Path, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) and item.startswith("/") for item in value):
+        raise _invalid(source, "sinks", "must be a list of absolute paths")
+    return tuple(Path(item) for item in value)
+
+
+def _witnesses(value: object, source: str) -> tuple[tuple[str, CosignerKey], ...]:
+    if not isinstance(value, list):
+        raise _invalid(source, "witnesses", "are [[witnesses]] with a url and a key")
+    found = []
+    for number, item in enumerate(value):
+        where = f"witnesses[{number}]"
+        if not isinstance(item, dict):
+            raise _invalid(source, where, "must be a table with a url and a key")
+        _check_keys(item, ("url", "key"), source, where)
+        url = item.get("url")
+        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+            raise _invalid(source, f"{where}.url", "must be an http or https URL")
+        try:
+            found.append((url.rstrip("/"), parse_cosigner_key(str(item.get("key")))))
+        except AuditError as error:
+            raise _invalid(source, f"{where}.key", error.detail) from None
+    return tuple(found)
+
+
+def _witness(value: object, source: str) -> WitnessConfig | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise _invalid(source, "witness", "must be a table with listen and logs")
+    _check_keys(value, ("listen", "logs"), source, "witness")
+    logs = value.get("logs")
+    if not isinstance(logs, dict) or not logs:
+        raise _invalid(source, "witness.logs", "names at least one log with its key")
+    keys: dict[str, tuple[VerifyingKey, ...]] = {}
+    for origin, texts in logs.items():
+        try:
+            keys[origin] = tuple(parse_verifying_key(str(t)) for t in (texts if isinstance(texts, list) else [texts]))
+        except AuditError as error:
+            raise _invalid(source, f"witness.logs.{origin}", error.detail) from None
+    return WitnessConfig(_listen(value.get("listen"), source, "witness.listen"), keys)
 
 
 def _chain(name: str, body: object, source: str) -> ChainConfig:

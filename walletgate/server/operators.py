@@ -42,6 +42,7 @@ from walletgate.gate.checkpoints import Checkpoints
 from walletgate.gate.judging import used_without
 from walletgate.policy import Scope, headroom
 from walletgate.server.api import http_status, respond
+from walletgate.server.home import Home
 from walletgate.server.node import bearer
 from walletgate.server.views import budget_view, draft_view, error_view, limit_view, operator_view, versions_view
 from walletgate.server.wire import read_body, read_object
@@ -58,12 +59,13 @@ class OperatorApi:
     """Serves operators of one gate."""
 
     def __init__(
-        self, gate: Gate, operations: Operations, checkpoints: Checkpoints, *, name: str, token: str,
+        self, gate: Gate, operations: Operations, checkpoints: Checkpoints, *, home: Home, name: str, token: str,
         open_keystore: OpenKeystore,
     ) -> None:  # fmt: skip
         self._gate = gate
         self._operations = operations
         self._checkpoints = checkpoints
+        self._home = home
         self._name = name
         self._token = token
         self._open_keystore = open_keystore
@@ -250,7 +252,14 @@ class OperatorApi:
             _text(body, "body").encode(),
             parse_hex(body.get("signature"), where="signature"),
         )
+        rotates = signed.word.action == "log.rotate_key"
+        if rotates:
+            before = read_object(signed.body).get("before")
+            self._checkpoints.check_rotation(str(before), self._home.make_next_log_key())
         answer = await self._operations.command(signed)
+        if rotates:
+            after = self._home.make_next_log_key()
+            answer["done"] = await self._checkpoints.rotate(after, self._home.adopt_next_log_key, self._gate.now_ms())
         if signed.word.action == "wallet.add":
             answer["opened"] = await self._open(answer["name"])
         return answer

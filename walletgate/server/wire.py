@@ -14,6 +14,7 @@ from hashlib import sha256
 
 from aiohttp import web
 
+from walletgate.audit.trace import TOOL_CALL, TRACEPARENT, clean_trace
 from walletgate.effects.request import (
     parse_authorization,
     parse_batch,
@@ -23,7 +24,7 @@ from walletgate.effects.request import (
     parse_typed_data,
     strict_json,
 )  # fmt: skip
-from walletgate.encoding import parse_address, parse_hex, printable
+from walletgate.encoding import parse_address, parse_hex
 from walletgate.errors import InvalidRequestError
 from walletgate.gate import Ask
 from walletgate.gate.ask import CLIENT_ID_LENGTH_MAX, MEMO_LENGTH_MAX, Asked
@@ -33,7 +34,6 @@ from walletgate.types import Address, Expectation, Hash32
 BODY_SIZE_BYTES_MAX = 1024 * 1024
 BODY_TIMEOUT_S = 10.0
 _CLIENT_ID = re.compile(rf"[\x21-\x7e]{{1,{CLIENT_ID_LENGTH_MAX}}}\Z")
-_TRACE_HEADERS = ("traceparent", "x-tool-call-id")
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,77})(\.[0-9]{1,77})?\Z")
 
 METHODS = {
@@ -83,9 +83,8 @@ def read_object(body: bytes) -> dict[str, object]:
 
 
 def trace_of(request: web.Request) -> dict[str, str]:
-    """The agent's own trace context (W3C traceparent) and tool-call id, where it sends them."""
-    found = {name: request.headers[name] for name in _TRACE_HEADERS if name in request.headers}
-    return {name: printable(text, length_max=128) for name, text in found.items()}
+    """The agent's own trace context (W3C traceparent) and tool-call id, where it sends them well-formed."""
+    return clean_trace({name: request.headers[name] for name in (TRACEPARENT, TOOL_CALL) if name in request.headers})
 
 
 def client_id(value: object) -> str:

@@ -45,7 +45,7 @@ class SqliteEngine(Engine):
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
             _check_readable(db)
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF"):
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF", "secure_delete=ON"):
                 db.execute(f"PRAGMA {pragma}")
             return cls(db, lock)
         except BaseException:

@@ -42,6 +42,7 @@ from walletgate.store.tables import (
     NonceRow,
     OperatorRow,
     PolicyRow,
+    PrivateRow,
     RequestRow,
     Row,
     WalletRow,
@@ -246,6 +247,11 @@ class Store:
         """Operators' words on a request, in the order they came."""
         rows = self._all(ApprovalRow, "WHERE request = ? ORDER BY at_ms, operator", (request_id,))
         return [Approval(r, o, bool(a), Hash32(p), s, why, e, t) for r, o, a, p, s, why, e, t in rows]
+
+    def private(self, request_id: str) -> dict[str, tuple[bytes, str]]:
+        """The private texts of a request that were not erased, with their salts, by field."""
+        rows = self._all(PrivateRow, "WHERE request = ? ORDER BY field", (request_id,))
+        return {field: (bytes(salt), text) for _, field, salt, text in rows}
 
     def nonces(self) -> dict[tuple[Address, int], int]:
         """The next nonce of each wallet and chain."""

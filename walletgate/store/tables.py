@@ -333,8 +333,19 @@ class CheckpointRow(Row, table=True):
     note: str = _text()
 
 
+class PrivateRow(Row, table=True):
+    """A text that the log holds only a commitment to. The one table whose rows may be erased."""
+
+    __tablename__ = "private"
+    rights: ClassVar[str] = "SELECT, INSERT, DELETE"
+    request: str = _text(key=True)
+    field: str = _text(key=True)
+    salt: bytes = _blob()
+    text: str = _text()
+
+
 TABLES: tuple[type[Row], ...] = (
     MetaRow, WalletRow, OperatorRow, PolicyRow, GrantRow, RequestRow, MovementRow, NonceRow, ApprovalRow, FreezeRow,
     CommandRow, AuditRow, LogHeadRow, CheckpointRow, AllowanceRow, LeaseRow, AskedRow, SettingRow, DraftRow,
-    DraftVoiceRow, VersionRow,
+    DraftVoiceRow, VersionRow, PrivateRow,
 )  # fmt: skip

@@ -33,6 +33,7 @@ from walletgate.store.tables import (
     GrantRow,
     MovementRow,
     OperatorRow,
+    PrivateRow,
     RequestRow,
     Row,
     WalletRow,
@@ -257,6 +258,14 @@ class Writer:
     def mark_broadcast(self, requests: Sequence[Request]) -> list[Request]:
         """Records that a node has these signed requests' bytes."""
         return [self.move_request(request, status=Status.BROADCAST, outcome=None) for request in requests]
+
+    def add_private(self, request_id: str, field: str, salt: bytes, text: str) -> None:
+        """Keeps a text that an entry only commits to."""
+        self._inserts.setdefault(PrivateRow, []).append((request_id, field, salt, text))
+
+    def erase_private(self, request_id: str) -> None:
+        """Erases a request's private texts; in a SQLite file from its free pages, too."""
+        self._rule("DELETE FROM private WHERE request = ?", (request_id,))
 
     # --- the ledger ----------------------------------------------------------------------------------
 

@@ -48,6 +48,10 @@ def upgrade() -> None:
         sa.Column("at_ms", INT, nullable=False), sqlite_strict=True,
     )  # fmt: skip
     op.create_table(
+        "private", _key("request", TEXT), _key("field", TEXT), sa.Column("salt", BLOB, nullable=False),
+        sa.Column("text", TEXT, nullable=False), sqlite_strict=True,
+    )  # fmt: skip
+    op.create_table(
         "lease", _key("name", TEXT), sa.Column("holder", TEXT, nullable=False),
         sa.Column("until_ms", INT, nullable=False), sqlite_strict=True,
     )  # fmt: skip
