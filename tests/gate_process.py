@@ -39,15 +39,18 @@ def make_home(
     chain: str = "anvil",
     tokens: Mapping[str, str] | None = None,
     place: str | None = None,
+    fill: bool = True,
 ) -> Home:
-    """A home with a wallet, operator alice and a grant for each token."""
+    """A home with a wallet, operator alice and a grant for each token; in the database `place` if there is one."""
     home = create_home(root, name=ORIGIN, chains={chain: node_url}, listen="127.0.0.1:0")
     config = home.config.read_text().replace('listen = "127.0.0.1:0"', 'listen = "127.0.0.1:0"\npoll_s = 0.1')
     write_private(home.config, config)
     create_keystore(home.wallet("main"), PASSPHRASE, secret=SECRET, scrypt_cost=SCRYPT_COST)
     create_keystore(home.operator("alice"), PASSPHRASE, secret=ALICE, scrypt_cost=SCRYPT_COST)
-    place = place or home.store_file
-    asyncio.run(_fill(place, home, policy, tokens))
+    if place is not None:
+        home.config.write_text(f'store = "{place}"\n' + home.config.read_text())
+    if fill:
+        asyncio.run(_fill(home.store(), home, policy, tokens))
     return home
 
 

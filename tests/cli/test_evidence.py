@@ -174,18 +174,18 @@ def test_an_export_is_not_continued_with_another_history(live: Live, tmp_path: P
 def test_one_old_checkpoint_finds_a_fork_and_both_notes_are_shown(
     home: Home, tmp_path: Path, key: list[object]
 ) -> None:
-    assert run("freeze", "agent:a", *key, home=home).code == 0
+    assert run("freeze", "chain:1", *key, home=home).code == 0
     fork = Home(Path(shutil.copytree(home.root, tmp_path / "fork")))
-    for place, agent in ((home, "b"), (fork, "c")):
-        assert run("freeze", f"agent:{agent}", *key, home=place).code == 0
-        assert run("audit", "export", tmp_path / f"of-{agent}", home=place).code == 0
-    old = tmp_path / "of-b" / "checkpoint"
+    for place, chain in ((home, "2"), (fork, "3")):
+        assert run("freeze", f"chain:{chain}", *key, home=place).code == 0
+        assert run("audit", "export", tmp_path / f"of-{chain}", home=place).code == 0
+    old = tmp_path / "of-2" / "checkpoint"
     said = run("audit", "verify", "--against", old, home=home)
     assert (said.code, "no fork" in said.out) == (0, True)
     said = run("audit", "verify", "--against", old, home=fork)
     assert said.code == 5
     assert old.read_text() in said.out
-    assert (tmp_path / "of-c" / "checkpoint").read_text() in said.out
+    assert (tmp_path / "of-3" / "checkpoint").read_text() in said.out
     as_json = run("audit", "verify", "--against", old, "--json", home=fork)
     assert as_json.error == "log_forked"
     assert as_json.json["error"]["data"]["theirs"] == old.read_text()
@@ -227,16 +227,16 @@ def free_port() -> int:
 def test_the_logs_key_changes_and_who_knows_the_first_can_follow(home: Home, tmp_path: Path, key: list[object]) -> None:
     first = home.log_vkey.read_text().strip()
     old = tmp_path / "old"
-    assert run("freeze", "agent:a", *key, home=home).code == 0
+    assert run("freeze", "chain:1", *key, home=home).code == 0
     assert run("audit", "export", tmp_path / "x", home=home).code == 0
     shutil.copy(tmp_path / "x" / "checkpoint", old)
     keys = [first]
-    for agent in ("b", "c"):
+    for chain in ("2", "3"):
         said = run("audit", "rotate-key", "--yes", *key, "--json", home=home)
         assert (said.code, said.json["before"]) == (0, keys[-1])
         keys.append(said.json["after"])
         assert not home.next_log_key.exists()
-        assert run("freeze", f"agent:{agent}", *key, home=home).code == 0
+        assert run("freeze", f"chain:{chain}", *key, home=home).code == 0
         assert run("audit", "export", tmp_path / "x", home=home).code == 0
     assert home.log_vkey.read_text().strip() == first
     said = run("audit", "verify", "--checkpoint", old, "--against", old, "--json", home=home)

@@ -119,7 +119,12 @@ def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
             out.print(f"chain {chain['chain_id']}  {head}")
         for freeze in answer["freezes"]:
             out.print(f"[bold red]FROZEN[/] {freeze['scope']} by {freeze['operator']}: {escape(freeze['reason'])}")
+        for name in answer["stuck"]:
+            out.print(f"[bold red]STUCK[/] {name}: nobody mines it (request speed-up, request cancel)")
         out.print(_grants(answer))
+        allowances = _allowances(answer["allowances"])
+        if allowances is not None:
+            out.print(allowances)
         table = budget_table(answer["grants"])
         if table is not None:
             out.print(table)
@@ -159,6 +164,10 @@ def unfreeze(
     _command("unfreeze", {"scope": scope}, operator, operator_passphrase_file, elsewhere, home, as_json)
 
 
+UNLIMITED = 2**159
+"""From here on no holding is as large: Permit2 and ERC-20 both call their greatest number unlimited."""
+
+
 def _command(
     action: str, payload: dict[str, Any], operator: str | None, file: Path | None, elsewhere: Elsewhere, home: Path,
     as_json: bool,
@@ -183,6 +192,18 @@ def _chain_id(home: Path, name: str) -> int:
     if name not in known and name not in CHAINS:
         raise InvalidRequestError(f"there is no chain {name}: give its number", code="scope_unknown")
     return known.get(name) or CHAINS[name][0]
+
+
+def _allowances(rows: list[dict[str, Any]]) -> Table | None:
+    """What spenders may still take at most; `request revoke-allowance` takes it back."""
+    if not rows:
+        return None
+    table = Table("wallet", "spender", "may still take, at most", "of", "chain", box=None, pad_edge=False)
+    for row in rows:
+        amount = "[bold red]unlimited[/]" if int(row["amount"]) >= UNLIMITED else row["amount"]
+        table.add_row(row["wallet"], row["spender"], amount, escape(row["asset_name"] or row["asset"]),
+                      str(row["chain_id"]))  # fmt: skip
+    return table
 
 
 def _grants(answer: dict[str, Any]) -> Table:

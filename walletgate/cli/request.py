@@ -11,7 +11,7 @@ from urllib.parse import quote
 import typer
 from rich.prompt import Prompt
 
-from walletgate.cli.client import OperatorClient, hand_of
+from walletgate.cli.client import OperatorClient, hand_of, signed_command
 from walletgate.cli.common import (
     DEFAULT_HOME,
     HomeOption,
@@ -29,6 +29,7 @@ from walletgate.cli.common import (
 )  # fmt: skip
 from walletgate.cli.hand import Elsewhere, ExternalOption, Hand, SignatureOption, TypedDataOption
 from walletgate.cli.show import folded, plain_request, request_panel, request_table
+from walletgate.errors import InvalidRequestError
 
 app = typer.Typer(no_args_is_help=True, help="Requests: see what agents asked for, and decide on what waits.")
 
@@ -189,3 +190,68 @@ def _decide(
             print_json(done)
         else:
             out.print(escape(plain_request(done)))
+
+
+@app.command("speed-up")
+def speed_up(
+    request: IdArgument,
+    operator: OperatorOption = None,
+    operator_passphrase_file: OperatorFileOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a transaction that nobody mines again at a higher price, if its policy allows that price."""
+    _rescue("request.speed_up", {"request": request}, operator, operator_passphrase_file, home, as_json)
+
+
+@app.command()
+def cancel(
+    request: IdArgument,
+    operator: OperatorOption = None,
+    operator_passphrase_file: OperatorFileOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Take the place of a transaction that nobody mines with one that does nothing; either of them may still win."""
+    _rescue("request.cancel", {"request": request}, operator, operator_passphrase_file, home, as_json)
+
+
+@app.command("revoke-allowance")
+def revoke_allowance(
+    wallet: Annotated[str, typer.Argument(help="The wallet's name.")],
+    asset: Annotated[str, typer.Argument(help="The token's address.")],
+    spender: Annotated[str, typer.Argument(help="Who may still take it; see `walletgate status`.")],
+    chain: Annotated[int, typer.Option("--chain-id", help="Where; needed only if it is the same on two chains.")] = 0,
+    operator: OperatorOption = None,
+    operator_passphrase_file: OperatorFileOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Take back what a spender may still take of a wallet's tokens."""
+    with leaving(as_json=as_json):
+        listed = OperatorClient(home_of(home)).get("/v1/status")["allowances"]
+        wanted = (wallet, asset.lower(), spender.lower())
+        chains = {
+            row["chain_id"]
+            for row in listed
+            if (row["wallet"], row["asset"].lower(), row["spender"].lower()) == wanted and chain in (0, row["chain_id"])
+        }
+        if len(chains) != 1:
+            problem = "this spender has no such allowance of ours" if not chains else "say on which chain: --chain-id"
+            raise InvalidRequestError(problem, code="allowance_unknown")
+    body = {"wallet": wallet, "asset": asset, "spender": spender, "chain_id": chains.pop()}
+    _rescue("allowance.revoke", body, operator, operator_passphrase_file, home, as_json)
+
+
+def _rescue(
+    action: str, body: dict[str, Any], operator: str | None, file: Path | None, home: Path, as_json: bool
+) -> None:
+    with leaving(as_json=as_json):
+        answer = signed_command(home, action, body, operator=operator, passphrase_file=file)
+        if as_json:
+            print_json(answer)
+            return
+        instead = f" in place of {answer['replaces']}" if answer["replaces"] else ""
+        out.print(f"[bold green]signed[/]  {answer['request']}{instead}, nonce {answer['nonce']}, {answer['tx']}")
+        if instead:
+            talk.print("Only one of them can be mined; until one is, what the larger may cost stays reserved.")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from walletgate.chain import NodeRefusedError
 from walletgate.encoding import keccak256, printable
+from walletgate.errors import SignerError
 from walletgate.gate.ask import Ask, Session
 from walletgate.gate.facts import gather, with_pending
 from walletgate.gate.judging import (
@@ -137,7 +138,12 @@ class Deciding:
         """The one place where leave to sign is made, after a judgement that allows it.
 
         A transaction takes the next nonce, or `again`, one that a transaction of ours has taken before.
+
+        Raises:
+            SignerError: `wallet_unknown`, the key is not here; of several gates another may have it.
         """
+        if session.grant.wallet not in self._gate.signable:
+            raise SignerError("this gate does not hold the wallet's key", code="wallet_unknown")
         key = (session.grant.wallet, session.chain_id)
         nonce = None
         if isinstance(payload, Transaction):

@@ -115,6 +115,7 @@ class Gate:
         self.prices = PriceSource(chains, self.now_ms)
         self.node_facts = NodeFacts(chains, self.state, self.now_ms)
         self.deciding = Deciding(self)
+        self.signable: frozenset[Address] = frozenset()
         self._inflight: dict[tuple[str, str], asyncio.Future[Request]] = {}
         self._watchers: dict[str, asyncio.Event] = {}
         self._writer: asyncio.Task[None] | None = None
@@ -158,6 +159,7 @@ class Gate:
                 f"the clock is {behind_ms // 1000} s behind the store's last change; windows would be wrong",
                 code="clock_behind",
             )
+        self.signable = await self.signer.wallets()
         self._writer = asyncio.create_task(self.commits.run(), name="group-commit")
         self._serving = serving
         if not serving:
@@ -360,6 +362,8 @@ class Gate:
 
     async def _submit(self, session: Session, ask: Ask) -> Request:
         check_session(ask.asked, session)
+        if session.grant.wallet not in self.signable:
+            self.signable = await self.signer.wallets()
         policy = self.state.policies[session.grant.policy]
         payload, early = await self.deciding.complete(session, ask, policy)
         if early is None and isinstance(payload, Transaction):

@@ -39,6 +39,14 @@ class NodeFacts:
         """
         if asked.gas_price is not None or None not in (asked.max_fee_per_gas, asked.max_priority_fee_per_gas):
             return Fees(0, 0)
+        return await self.quote(chain_id)
+
+    async def quote(self, chain_id: int) -> Fees:
+        """Prices of now, at most `FEE_QUOTE_MS` old.
+
+        Raises:
+            ChainError: the node was needed and failed.
+        """
         known = self._quotes.get(chain_id)
         if known is not None and self._now_ms() - known[0] < FEE_QUOTE_MS:
             return known[1]

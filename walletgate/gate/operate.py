@@ -37,6 +37,8 @@ from walletgate.gate.judging import Judged, chains_of
 from walletgate.gate.orders import Act, Action, Answer, By, Change
 from walletgate.gate.quorum import may_decide, satisfied
 from walletgate.gate.record import deadline_ms, record_signature
+from walletgate.gate.replace import Prepared
+from walletgate.gate.rescue import RESCUES, Rescue
 from walletgate.gate.writer import Job
 from walletgate.policy import Facts
 from walletgate.signers import Authorization, Signature
@@ -227,7 +229,8 @@ class Operations:
         """
         try:
             async with self._turn:
-                return await self._command(signed)
+                rescue = RESCUES.get(signed.word.action)
+                return await (self._command(signed) if rescue is None else self._rescue(signed, rescue))
         except WalletGateError as error:
             await self._refused(Kind.OPERATOR_REFUSED, error, {"action": printable(signed.word.action)})
             raise
@@ -254,6 +257,31 @@ class Operations:
             return act(tx)
 
         return await self._gate.commits.submit(Job(decide, record, lambda _: self._gate.state.load_authority()))
+
+    async def _rescue(self, signed: SignedCommand, rescue: Rescue) -> Answer:
+        """A command that has a transaction signed, in the commit that records it."""
+        gate, word = self._gate, signed.word
+        operator, body = self._check_order(signed)
+        _check_roles(operator, word.action, rescue.roles)
+        gathered = await rescue.gather(gate, body)
+        prepared: list[Prepared] = []
+
+        def decide() -> Sequence[Authorization]:
+            operator, _ = self._check_order(signed)
+            _check_roles(operator, word.action, rescue.roles)
+            prepared.append(rescue.sign(gate, operator.name, gathered))
+            gate.state.commands.add(word.nonce)
+            return prepared[0].authorizations
+
+        def record(tx: Writer, signatures: Sequence[Signature]) -> Request:
+            tx.add_command(word.nonce, operator.name, word.expires * 1000)
+            return prepared[0].record(gate, tx, signatures)
+
+        request = await gate.commits.submit(Job(decide, record, gate.noticed))
+        return {
+            "request": request.id, "replaces": request.replaces, "nonce": request.nonce,
+            "tx": to_hex(request.tx_hash or b""),
+        }  # fmt: skip
 
     def _check_base(self, change: Change) -> None:
         grant = self._gate.state.grants.get(change.about)
@@ -348,6 +376,15 @@ class Operations:
         return act
 
     def _check_command(self, signed: SignedCommand) -> tuple[Operator, Mapping[str, Any], Action]:
+        operator, body = self._check_order(signed)
+        action = ACTIONS.get(signed.word.action)
+        if action is None:
+            raise InvalidRequestError(f"no action {printable(signed.word.action)!r}", code="action_unknown")
+        _check_roles(operator, signed.word.action, action.roles)
+        return operator, body, action
+
+    def _check_order(self, signed: SignedCommand) -> tuple[Operator, Mapping[str, Any]]:
+        """Whose command it is, in time and for the first time, and what it says."""
         word, now_ms = signed.word, self._gate.now_ms()
         if keccak256(signed.body) != word.payload:
             raise ApprovalError("the command's payload is not what was signed", code="payload_mismatch")
@@ -362,13 +399,7 @@ class Operations:
             operator = Operator(str(body.get("name")), address, now_ms, roles=ROLES)
         else:
             operator = self._operator(address)
-        action = ACTIONS.get(word.action)
-        if action is None:
-            raise InvalidRequestError(f"no action {printable(word.action)!r}", code="action_unknown")
-        if not operator.has(*action.roles):
-            roles = " or ".join(action.roles)
-            raise ApprovalError(f"{operator.name} is not {roles}: {word.action} needs that role", code="role_missing")
-        return operator, body, action
+        return operator, body
 
     def _operator(self, address: Address) -> Operator:
         operator = self._gate.state.operator_at(address)
@@ -415,6 +446,12 @@ def _check_word(word: ApprovalWord, request: Request, effects_digest: str, grant
         raise ApprovalError("the approval is under another policy", code="policy_changed")
     if now_ms >= word.expires * 1000:
         raise ApprovalError("the approval has expired", code="approval_expired")
+
+
+def _check_roles(operator: Operator, action: str, roles: Sequence[str]) -> None:
+    if not operator.has(*roles):
+        needed = " or ".join(roles)
+        raise ApprovalError(f"{operator.name} is not {needed}: {action} needs that role", code="role_missing")
 
 
 def _object(body: object) -> Mapping[str, Any]:

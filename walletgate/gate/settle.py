@@ -119,7 +119,7 @@ class Settlement:
             patience = ORPHAN_MS if request.status is Status.SIGNED else REBROADCAST_MS
             if now_ms - request.updated_ms > patience:
                 gate.broadcaster.enqueue(request)
-            if now_ms - request.created_ms > gate.settings.stuck_ms and not _is_stuck(request):
+            if now_ms - request.created_ms > gate.settings.stuck_ms and not is_stuck(request):
                 await self._say_stuck(request)
 
     # --- what was found --------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ class Settlement:
 
         def record(tx: Writer, _signatures: Sequence[Signature]) -> None:
             current = self._current(request)
-            if current.status in SENT and not _is_stuck(current):
+            if current.status in SENT and not is_stuck(current):
                 tx.entry(Kind.TRANSACTION_STUCK, {**_about(current), "nonce": current.nonce})
                 self._gate.state.keep(tx.move_request(current, outcome=outcome))
 
@@ -289,7 +289,8 @@ def _block_of(request: Request) -> tuple[int, str]:
     return int(outcome.get("block", 0)), str(outcome.get("block_hash", ""))
 
 
-def _is_stuck(request: Request) -> bool:
+def is_stuck(request: Request) -> bool:
+    """Whether nobody has mined it for long."""
     return request.outcome is not None and '"error":"stuck"' in request.outcome
 
 

@@ -72,7 +72,7 @@ async def start(
             )
         signer, seal = await SignerProcess.start()
         stack.push_async_callback(signer.close)
-        await _open_wallets(store, signer, passphrase)
+        await _open_wallets(home, store, signer, passphrase)
         chains: dict[int, Chain] = {c.chain_id: NodeChain(c.url, c.chain_id) for c in config.chains}
         for chain in chains.values():
             stack.push_async_callback(chain.close)
@@ -105,9 +105,12 @@ async def start(
         return Running(gate, url, broken, closing.aclose)
 
 
-async def _open_wallets(store: Store, signer: SignerProcess, passphrase: str) -> None:
+async def _open_wallets(home: Home, store: Store, signer: SignerProcess, passphrase: str) -> None:
+    """Each from the file it was added with, or, where gates on other hosts share the store, from the home's own."""
     for wallet in store.wallets():
-        address = await signer.open_keystore(Path(wallet.keystore), passphrase)
+        kept = Path(wallet.keystore)
+        own = home.wallet(wallet.name)
+        address = await signer.open_keystore(own if store.shared and own.exists() else kept, passphrase)
         if address != wallet.address:
             raise SignerError(f"{wallet.keystore} is not the key of wallet {wallet.name}", code="keystore_mismatch")
 

@@ -40,6 +40,8 @@ from walletgate.gate import (
 from walletgate.gate.actions import quorum_of
 from walletgate.gate.checkpoints import Checkpoints
 from walletgate.gate.judging import used_without
+from walletgate.gate.rescue import outstanding_view
+from walletgate.gate.settle import is_stuck
 from walletgate.policy import Scope, headroom
 from walletgate.server.api import http_status, respond
 from walletgate.server.home import Home
@@ -137,6 +139,8 @@ class OperatorApi:
             "quorum": quorum_of(self._gate),
             "drafts": len(self._gate.store.authority.drafts(status="open")),
             "grants": [await self._grant_status(grant) for grant in state.grants.values()],
+            "allowances": outstanding_view(self._gate),
+            "stuck": [request.id for request in self._gate.state.requests.values() if is_stuck(request)],
             "freezes": [
                 {"scope": f.scope, "operator": f.operator, "reason": f.reason, "at_ms": f.at_ms}
                 for f in state.freezes.values()
