@@ -8,7 +8,7 @@ NODE_STAMP := contracts/node_modules/.package-lock.json
 
 LOCK := --universal --generate-hashes --quiet --no-emit-index-url --no-annotate --no-header
 
-.PHONY: demo test fast fuzz bench lint format types lock setup contracts clean
+.PHONY: demo test fast fuzz bench plots lint format types lock setup contracts clean
 
 demo: setup
 	$(BIN)/walletgate demo
@@ -23,6 +23,9 @@ fast: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench
+
+plots: setup
+	$(BIN)/python -m tests.plots
 
 fuzz: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
@@ -84,17 +84,17 @@ def record_first(
     entry = _entry(request, session, ask, decided, words, _commit(tx, request_id, ask))
     match decision.outcome:
         case Outcome.DENY:
-            request = replace(request, moving=False)
+            request = request.changed(moving=False)
             tx.entry(Kind.REQUEST_DENIED, entry)
         case Outcome.REQUIRE_APPROVAL:
             within_ms = min((terms.within_s for terms in decision.approvals), default=0) * 1000
-            request = replace(request, expires_ms=tx.now_ms + within_ms)
+            request = request.changed(expires_ms=tx.now_ms + within_ms)
             tx.entry(Kind.REQUEST_AWAITING_APPROVAL, {**entry, "expires_ms": request.expires_ms})
         case Outcome.ALLOW:
             request = record_signature(tx, request, payload, decided.authorization, decided.nonce, signatures, entry)
             if request.raw is None:
                 ends_ms = deadline_ms(judged.effects)
-                request = replace(request, expires_ms=ends_ms, moving=ends_ms is not None)
+                request = request.changed(expires_ms=ends_ms, moving=ends_ms is not None)
     tx.add_request(request)
     return request
 
@@ -118,13 +118,13 @@ def record_signature(
         if request.replaces is None:
             tx.set_nonce(request.wallet, request.chain_id, nonce + 1)
         tx.entry(Kind.TRANSACTION_SIGNED, {**entry, "nonce": nonce, "tx": to_hex(tx_hash), "signed_digest": digest})
-        return replace(request, status=Status.SIGNED, nonce=nonce, raw=raw, tx_hash=tx_hash, updated_ms=tx.now_ms)
+        return request.changed(status=Status.SIGNED, nonce=nonce, raw=raw, tx_hash=tx_hash, updated_ms=tx.now_ms)
     delegates = isinstance(payload, CodeAuthorization)
     kind = Kind.CODE_AUTHORIZATION_SIGNED if delegates else Kind.MESSAGE_SIGNED
     # The signature may be worth money to whoever reads it, so the log names it by its hash.
     made = to_hex(sha256(signature.to_bytes()).digest())
     tx.entry(kind, {**entry, "signed_digest": digest, "signature_digest": made})
-    return replace(request, status=Status.SIGNED, signature=signature.to_bytes(), updated_ms=tx.now_ms)
+    return request.changed(status=Status.SIGNED, signature=signature.to_bytes(), updated_ms=tx.now_ms)
 
 
 def deadline_ms(effects: Sequence[Effect]) -> int | None:

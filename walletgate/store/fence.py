@@ -1,4 +1,7 @@
-"""What keeps this program from changing its own log. A fence, not a proof: the tree is what proves."""
+"""Statements beside the declared tables: what keeps this program from changing its own log, and the schema's revision.
+
+A fence, not a proof: the tree is what proves.
+"""
 
 _STOP = "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
 _CHANGES = "UPDATE OR DELETE OR TRUNCATE"
@@ -19,3 +22,9 @@ FENCES = {
 }
 """Statements by SQLAlchemy's name of the dialect. In PostgreSQL the role of a gate has no right to these changes
 anyway, and a gap or a repetition is stopped by the primary key and by the head that every writer holds."""
+
+VERSION_TABLE = (
+    "CREATE TABLE alembic_version"
+    " (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
+"""Where Alembic keeps the schema's revision, as it makes it itself."""

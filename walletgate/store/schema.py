@@ -16,7 +16,7 @@ from sqlmodel import SQLModel
 
 from walletgate.errors import StoreError
 from walletgate.store.engine import Engine
-from walletgate.store.fence import FENCES
+from walletgate.store.fence import FENCES, VERSION_TABLE
 from walletgate.store.place import Place, is_url
 from walletgate.store.sqlite import SqliteEngine
 from walletgate.store.store import Store
@@ -105,7 +105,7 @@ def create_database(url: str, *, origin: str, role: str) -> None:
         SQLModel.metadata.create_all(db, tables=[table.__table__ for table in TABLES])
         for statement in (*FENCES["postgresql"], *SHARED_INDEXES):
             db.execute(text(statement))
-        db.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+        db.execute(text(VERSION_TABLE))
         db.execute(text("INSERT INTO alembic_version VALUES (:r)"), {"r": REVISION})
         db.execute(text("INSERT INTO meta (key, value) VALUES ('origin', :o)"), {"o": origin})
         db.execute(text("INSERT INTO log_head VALUES (1, 0, '', 0, 0, 0)"))

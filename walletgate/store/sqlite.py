@@ -15,7 +15,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from walletgate.errors import InvariantViolation, StoreError
 from walletgate.store.engine import Engine, Rows
-from walletgate.store.fence import FENCES
+from walletgate.store.fence import FENCES, VERSION_TABLE
 from walletgate.store.rows import columns
 from walletgate.store.tables import TABLES, Row
 from walletgate.store.writer import Change, Insert
@@ -45,7 +45,14 @@ class SqliteEngine(Engine):
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
             _check_readable(db)
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF", "secure_delete=ON"):
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                "trusted_schema=OFF",
+                "secure_delete=ON",
+                "wal_autocheckpoint=8000",
+                "cache_size=-65536",
+            ):
                 db.execute(f"PRAGMA {pragma}")
             return cls(db, lock)
         except BaseException:
@@ -136,7 +143,7 @@ class SqliteEngine(Engine):
                 self._db.execute(str(CreateIndex(index).compile(dialect=dialect)))
         for trigger in FENCES["sqlite"]:
             self._db.execute(trigger)
-        self._db.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+        self._db.execute(VERSION_TABLE)
         self._db.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
         self._db.execute("INSERT INTO meta (key, value) VALUES ('origin', ?)", (origin,))
         self._db.execute("INSERT INTO log_head VALUES (1, 0, x'', 0, 0, 0)")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 from walletgate.audit.merkle import frontier_root, unpack_frontier
@@ -318,6 +319,7 @@ class Store:
         return [request_of(row) for row in self._all(RequestRow, clause, values)]
 
 
+@cache
 def _select(table: type[Row]) -> str:
     return f'SELECT {",".join(columns(table))} FROM "{table.__table__.name}"'
 

@@ -8,7 +8,7 @@ changed in the same transaction is written once, as it is at the end.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from walletgate.audit.entry import Json, Kind, encode_entry
@@ -226,7 +226,7 @@ class Writer:
         Raises:
             InvariantViolation: here or at the end: the request is not, or no longer, as `before` says.
         """
-        after = replace(before, updated_ms=self.now_ms, **changes)
+        after = before.changed(updated_ms=self.now_ms, **changes)
         if before.id in self._new_requests:
             if self._new_requests[before.id] != before:
                 raise InvariantViolation(f"request {before.id} moved on under its own writer")
