@@ -44,6 +44,7 @@ class Life:
         return self.stacks[number].enter_context(running(self.homes[number]))
 
     def kill(self, number: int) -> None:
+        assert self.gates[number].process.poll() is None, "a gate that only loses its connections lives on"
         self.gates[number].kill()
         self.stacks[number].close()
         self.gates[number] = self._start(number)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.factories import Bench, make_gate
+from tests.factories import Bench, make_gate, payment
 from walletgate.errors import ConflictError, GatePausedError, InvariantViolation, StoreError
+from walletgate.gate.gate import UNDER_WAY_MAX
 from walletgate.gate.writer import QUEUE_MAX, Job
 from walletgate.types import Status
 
@@ -78,6 +79,21 @@ def test_a_broken_promise_stops_the_gate_and_answers_everybody(tmp_path: Path) -
 
     with pytest.raises(InvariantViolation, match="broken on purpose"):
         run(work())
+
+
+def test_one_grant_that_floods_leaves_room_for_others(tmp_path: Path) -> None:
+    async def work() -> None:
+        tokens = {"loud": "wg_grant_" + "a" * 43, "quiet": "wg_grant_" + "b" * 43}
+        async with make_gate(tmp_path, tokens=tokens) as bench:
+            loud = [asyncio.ensure_future(bench.pay(0.001)) for _ in range(UNDER_WAY_MAX + 20)]
+            await asyncio.sleep(0)
+            quiet = await bench.ask({"payload": payment(1)}, bench.gate.session("grant_2"))
+            assert quiet.status in (Status.SIGNED, Status.BROADCAST)
+            results = await asyncio.gather(*loud, return_exceptions=True)
+            refused = [r for r in results if isinstance(r, GatePausedError)]
+            assert (len(refused), refused[0].code, refused[0].data["retry_after_s"]) == (20, "busy", 1)
+
+    run(work())
 
 
 def test_a_full_queue_says_busy(tmp_path: Path) -> None:

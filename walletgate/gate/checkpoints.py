@@ -8,6 +8,7 @@ somebody restored an old copy or changed history, and the gate does not serve.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -110,5 +111,6 @@ class Checkpoints:
         """Signs again and again while the log grows, until cancelled."""
         while True:
             if self._store.log_size != self._signed:
-                await self.sign(now_ms())
+                with contextlib.suppress(StoreError):  # a database that is away for a while; the next second will do
+                    await self.sign(now_ms())
             await asyncio.sleep(INTERVAL_S)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -67,6 +68,9 @@ CLOCK_TOLERANCE_MS = 60_000
 
 BROADCAST_WAIT_S = 8.0
 
+UNDER_WAY_MAX = 1024
+"""Requests of one grant between their arrival and their commit; a quarter of what the writer queues for all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -117,6 +121,7 @@ class Gate:
         self.deciding = Deciding(self)
         self.signable: frozenset[Address] = frozenset()
         self._inflight: dict[tuple[str, str], asyncio.Future[Request]] = {}
+        self._under_way: Counter[str] = Counter()
         self._watchers: dict[str, asyncio.Event] = {}
         self._writer: asyncio.Task[None] | None = None
         self._serving = False
@@ -224,6 +229,7 @@ class Gate:
 
         Raises:
             ConflictError: `id_reused` with another body.
+            GatePausedError: `busy`, too many of this grant's are under way, or too many of all.
             InvalidRequestError: not for this wallet or chain.
             ChainError: the node was needed and failed; nothing was reserved.
         """
@@ -231,6 +237,11 @@ class Gate:
         seen = await self._seen(key, ask)
         if seen is not None:
             return seen
+        if self._under_way[session.grant.id] >= UNDER_WAY_MAX:
+            raise GatePausedError(
+                "too many requests of this grant are under way; try again", code="busy", data={"retry_after_s": 1}
+            )
+        self._under_way[session.grant.id] += 1
         future = self._inflight[key] = asyncio.get_running_loop().create_future()
         try:
             request = await self._submit(session, ask)
@@ -243,6 +254,7 @@ class Gate:
             future.set_result(request)
         finally:
             del self._inflight[key]
+            self._under_way[session.grant.id] -= 1
         if request.status is Status.SIGNED and request.raw is not None and not ask.release_raw:
             await self.broadcaster.first_answer(request.id, BROADCAST_WAIT_S)
             return self.find(request.id) or request

@@ -33,6 +33,7 @@ CONNECT_TIMEOUT_S = 10
 SHARED_INDEXES = tuple(f"CREATE INDEX {table}_by_change ON {table} (change)" for table in ("request", "movement"))
 """What a gate finds the others' changes by; a file of one gate has no use for them."""
 
+_TAKE_HEAD = "SELECT 1 FROM log_head WHERE id = 1 FOR UPDATE"
 _SETTINGS = "-c synchronous_commit=on -c lock_timeout=30000 -c idle_in_transaction_session_timeout=60000"
 _SETTINGS_KEYS: dict[str, Any] = {
     "connect_timeout": CONNECT_TIMEOUT_S, "options": _SETTINGS, "application_name": "walletgate",
@@ -69,12 +70,22 @@ class PostgresEngine(Engine):
 
     async def begin(self) -> None:
         """See `Engine.begin`."""
-        if self._writer is None or self._writer.closed:
-            try:
-                self._writer = await psycopg.AsyncConnection.connect(self._url, **_SETTINGS_KEYS)
-            except psycopg.OperationalError as error:
-                raise _unavailable(error) from None
-        await self.fetch("SELECT 1 FROM log_head WHERE id = 1 FOR UPDATE")
+        kept = self._writer is not None and not self._writer.closed
+        if not kept:
+            await self._connect()
+        try:
+            await self.fetch(_TAKE_HEAD)
+        except StoreError:
+            if not kept:
+                raise
+            await self._connect()  # what was kept since the last transaction had been cut
+            await self.fetch(_TAKE_HEAD)
+
+    async def _connect(self) -> None:
+        try:
+            self._writer = await psycopg.AsyncConnection.connect(self._url, **_SETTINGS_KEYS)
+        except psycopg.OperationalError as error:
+            raise _unavailable(error) from None
 
     async def fetch(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         """See `Engine.fetch`."""
