@@ -26,6 +26,7 @@ from walletgate.gate.checkpoints import Checkpoints
 from walletgate.server.api import AgentApi
 from walletgate.server.home import Config, Home, WitnessConfig
 from walletgate.server.node import NodeEndpoint
+from walletgate.server.notify import Notifier, make_routes
 from walletgate.server.operators import OperatorApi
 from walletgate.server.wire import BODY_SIZE_BYTES_MAX
 from walletgate.server.witness import Outpost, Target, WitnessApi
@@ -94,7 +95,10 @@ async def start(
         if config.witness is not None:
             await _listen_witness(stack, home, config.witness)
         targets = [Target(place, key) for place, key in config.witnesses]
-        outpost = Outpost(store, lambda: checkpoints.newest, home.witness_folder, targets)
+        notifier = Notifier(gate, make_routes(config.notify, config.name), signed_size=lambda: checkpoints.size)
+        if notifier.routes:
+            _spawn(stack, notifier.run(), broken)
+        outpost = Outpost(store, lambda: checkpoints.newest, home.witness_folder, targets, notifier.trouble)
         if targets or config.sinks:
             _spawn(stack, outpost.run(config.sinks), broken)
         for task in (checkpoints.run(gate.now_ms), Settlement(gate).run()):
