@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from walletgate.audit.entry import Kind
@@ -86,9 +87,12 @@ class Broadcaster:
                 self._finish(request_id)
                 continue
             self._gate.hook("before_broadcast")
+            began_s = perf_counter()
             try:
                 await chain.send_raw(request.raw)
             except ChainError as error:
+                if error.code == "broadcast_rejected":
+                    self._gate.meter.node_errors[key[1], error.code] += 1
                 await self._note_failure(request, error)
                 self._answered(request_id)
                 await asyncio.sleep(pause_s)
@@ -96,6 +100,7 @@ class Broadcaster:
                 queue.put_nowait((nonce, request_id))
                 continue
             pause_s = RETRY_S
+            self._gate.meter.stages["broadcast"].observe(perf_counter() - began_s)
             self._gate.hook("after_broadcast")
             self._answered(request_id)
             self._note_sent(request)

@@ -22,6 +22,8 @@ Configuration is TOML; unknown keys are refused with file and key:
     poll_s = 1                          # how often the chain is asked what became of transactions
     store = "postgresql://gate@db/wg"   # a store that several gates share; left out, it is gate.db
 
+    spans = true                        # OpenTelemetry spans of requests, by the process' own exporter
+
     sinks = ["/mnt/worm/checkpoints"]   # files that every signed checkpoint is appended to
 
     [chains.base]                       # a name from the built-in table, or any name with an id
@@ -69,7 +71,7 @@ from walletgate.gate.notices import Event
 from walletgate.store.place import is_url
 from walletgate.types import CHAINS
 
-_KEYS = ("name", "listen", "operators", "poll_s", "store", "chains", "sinks", "witnesses", "witness", "notify")
+_KEYS = ("name", "listen", "operators", "poll_s", "store", "chains", "sinks", "witnesses", "witness", "notify", "spans")
 _CHAIN_KEYS = ("id", "url", "confirmations", "finality")
 FINALITY = 64
 DEFAULT_LISTEN = "127.0.0.1:8550"
@@ -123,6 +125,7 @@ class Config:
     witnesses: tuple[tuple[str, CosignerKey], ...] = ()
     witness: WitnessConfig | None = None
     notify: tuple[NotifyConfig, ...] = ()
+    spans: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +336,7 @@ def parse_config(text: str, *, source: str) -> Config:
     return Config(
         name, listen, operators, read, float(poll_s), store, _sinks(document.get("sinks", []), source),
         _witnesses(document.get("witnesses", []), source), _witness(document.get("witness"), source),
-        _notify(document.get("notify", []), source),
+        _notify(document.get("notify", []), source), _switch(document.get("spans", False), source, "spans"),
     )  # fmt: skip
 
 
@@ -444,6 +447,12 @@ def _chain(name: str, body: object, source: str) -> ChainConfig:
     if isinstance(finality, bool) or not isinstance(finality, int) or not confirmations <= finality <= 100_000:
         raise _invalid(source, f"{where}.finality", "must be blocks, from the confirmations to 100000")
     return ChainConfig(name, chain_id, url, confirmations, finality)
+
+
+def _switch(value: object, source: str, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise _invalid(source, key, "must be true or false")
+    return value
 
 
 def _listen(value: object, source: str, key: str) -> tuple[str, int]:
