@@ -57,9 +57,12 @@ def clock_ms() -> int:
 
 
 async def start(
-    home: Home, passphrase: str, *, place: Place | None = None, hook: Hook = lambda _point: None
-) -> Running:
-    """Starts the gate of `home`; its wallets' keystores open with `passphrase`. `place` is a store instead of its own.
+    home: Home, passphrase: str, *, place: Place | None = None, hook: Hook = lambda _point: None,
+    clock: Callable[[], int] = clock_ms,
+) -> Running:  # fmt: skip
+    """Starts the gate of `home`; its wallets' keystores open with `passphrase`.
+
+    `place` is a store instead of its own, `clock` (Unix milliseconds) a clock instead of the system's.
 
     Raises:
         ConfigError, StoreError, SignerError, AuditError: what is wrong, before anything is served.
@@ -72,7 +75,7 @@ async def start(
         checkpoints.check_kept()
         if home.next_log_key.exists():
             await checkpoints.rotate(
-                home.make_next_log_key(), home.adopt_next_log_key, max(clock_ms(), store.last_time_ms())
+                home.make_next_log_key(), home.adopt_next_log_key, max(clock(), store.last_time_ms())
             )
         signer, seal = await SignerProcess.start()
         stack.push_async_callback(signer.close)
@@ -90,7 +93,7 @@ async def start(
             poll_s=config.poll_s,
         )
         gate = Gate(
-            store=store, signer=signer, seal=seal, chains=chains, clock_ms=clock_ms, settings=settings, hook=hook,
+            store=store, signer=signer, seal=seal, chains=chains, clock_ms=clock, settings=settings, hook=hook,
             meter=meter,
         )  # fmt: skip
         broken = await gate.start()

@@ -1,7 +1,8 @@
 """OpenTelemetry spans of the gate's work, where the process has OpenTelemetry and walletgate.toml says `spans = true`.
 
-Which exporter takes them is OpenTelemetry's own configuration (`opentelemetry-instrument walletgate serve`). A request's span is made after its way has ended, from times that were noted; its parent is the trace
-context the agent sent. Attributes are ids, codes and numbers; nothing an agent wrote, and no token or signature.
+Which exporter takes them is OpenTelemetry's own configuration (`opentelemetry-instrument walletgate serve`). A
+request's span is made after its way has ended, from times that were noted; its parent is the trace context the agent
+sent. Attributes are ids, codes and numbers; nothing an agent wrote, and no token or signature.
 """
 
 from __future__ import annotations
