@@ -94,6 +94,7 @@ sign = ["TransferWithAuthorization"]
 contract = ["tUSD"]
 spend = ["tUSD"]
 to = ["acme-api", "vendor"]
+max_ttl = "6h"
 """
 
 
@@ -193,7 +194,7 @@ class Agent:
             "domain": {"name": "Test USD", "version": "1", "chainId": self._chain_id, "verifyingContract": self._tusd},
             "message": {
                 "from": self.account.address, "to": to, "value": amount, "validAfter": 0,
-                "validBefore": self._clock.now_ms // 1000 + 600, "nonce": "0x" + keccak256(call.encode()).hex(),
+                "validBefore": self._clock.now_ms // 1000 + 6 * 3600, "nonce": "0x" + keccak256(call.encode()).hex(),
             },
         }  # fmt: skip
         return self._said(call, lambda: self.account.sign_typed_data(full_message=document))

@@ -16,6 +16,7 @@ import typer
 from walletgate.chain import NodeChain, NodeRefusedError
 from walletgate.cli.client import OperatorClient
 from walletgate.cli.common import DEFAULT_HOME, HomeOption, JsonOption, escape, home_of, leaving, out, print_json
+from walletgate.cli.show import quorum_warning
 from walletgate.errors import ChainError, WalletGateError
 from walletgate.server.home import Config, Home
 
@@ -121,6 +122,9 @@ def _gate(home: Home) -> Iterator[Finding]:
     for chain in status["chains"]:
         if chain["problem"]:
             yield Finding("problem", f"chain {chain['chain_id']}", f"the gate cannot use its node: {chain['problem']}")
+    warning = quorum_warning(status)
+    if warning is not None:
+        yield Finding("warning", "quorum", warning, "walletgate operator quorum 2")
     yield Finding("ok", "gate", f"running, {status['log']['size']} log entries")
 
 

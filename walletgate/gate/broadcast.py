@@ -3,6 +3,9 @@
 One queue for each wallet and chain: a node sees nonces in order, and one slow chain holds up no other. Sending the
 same bytes again is harmless, so a crash or a lost answer costs nothing but a repetition. A refusal or a silence
 changes nothing about what is reserved: the bytes are signed, and may be out there.
+
+A freeze holds back what was signed and has reached no node: it stays reserved, and goes out after the freeze, when
+settlement looks at it again. An operator's own transactions (a cancellation, a revocation) are not held back.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 NOTE_DELAY_S = 0.05
 """How long a record that bytes were sent waits for company: it costs a durable commit, and nobody waits for it."""
 
+HELD = "held_by_freeze"
+OPERATOR_SURFACE = "operator"
 RETRY_S = 0.5
 RETRY_S_MAX = 30.0
 
@@ -73,6 +78,17 @@ class Broadcaster:
             self._noting.cancel()
             await asyncio.gather(self._noting, return_exceptions=True)
 
+    def is_held(self, request: Request) -> bool:
+        """Whether a freeze keeps signed bytes that no node has yet from going out."""
+        if request.status is not Status.SIGNED or request.surface == OPERATOR_SURFACE:
+            return False
+        state = self._gate.state
+        return state.frozen_by(state.grants[request.grant_id], request.chain_id) is not None
+
+    async def _note_held(self, request: Request) -> None:
+        if not was_held(request):
+            await self._note_failure(request, ChainError("held back by a freeze", code=HELD))
+
     @staticmethod
     def _is_released(request: Request) -> bool:
         return '"release_raw":true' in request.payload
@@ -84,6 +100,10 @@ class Broadcaster:
             nonce, request_id = await queue.get()
             request = self._gate.find(request_id)
             if request is None or request.raw is None or request.status not in (Status.SIGNED, Status.BROADCAST):
+                self._finish(request_id)
+                continue
+            if self.is_held(request):
+                await self._note_held(request)
                 self._finish(request_id)
                 continue
             self._gate.hook("before_broadcast")
@@ -154,6 +174,11 @@ class Broadcaster:
 
         with contextlib.suppress(WalletGateError):
             await self._gate.commits.submit(Job(tuple, record, self._gate.noticed))
+
+
+def was_held(request: Request) -> bool:
+    """Whether the last that was noted of a request is that a freeze held it back."""
+    return f'"error":"{HELD}"' in (request.outcome or "")
 
 
 def _node_message(error: ChainError) -> dict[str, str]:
