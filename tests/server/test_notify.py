@@ -13,18 +13,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from typer.testing import CliRunner
 
-from tests.factories import ACME, ORIGIN, POLICY, Bench, make_gate, payment
+from tests.factories import ACME, ORIGIN, POLICY, WALLET, Bench, make_gate, payment
+from tests.fake_node import served
+from tests.fakes import FakeChain
+from tests.gate_process import PASSPHRASE, make_home
+from walletgate.audit.witness import Cosigner
 from walletgate.cli import app
+from walletgate.cli.client import OperatorClient
 from walletgate.errors import ConfigError
 from walletgate.gate.notices import DENIALS, Event, Notice, Rules, inert, notice
 from walletgate.server import notify
+from walletgate.server.app import start
 from walletgate.server.home import NotifyConfig, create_home, parse_config
 from walletgate.server.notify import DeliveryError, Notifier, Route, Webhook, body_of, make_routes, read_secret
+from walletgate.server.wire import ask_of_api
+from walletgate.signers.keystore import read_keystore
 from walletgate.types import Address
 
 SECRET = b"a shared secret of thirty bytes"
@@ -399,3 +408,53 @@ def test_the_command_sends_a_test_and_says_who_took_it(tmp_path: Path) -> None:
     assert gone.exit_code == 1
     assert "ops" in gone.stdout and "127.0.0.1" not in gone.stdout
     assert ACME.hex() not in gone.stdout
+
+
+# --- a gate that serves --------------------------------------------------------------------------------
+
+
+def test_a_served_gate_tells_of_approvals_freezes_and_witnesses_that_are_away(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(SECRET)
+    key.chmod(0o600)
+    cosigner = Cosigner("witness.example/w", b"\x09" * 32)
+
+    async def work() -> None:
+        async with receiving() as receiver:
+            with served(FakeChain()) as node:
+                home = await asyncio.to_thread(make_home, tmp_path / "home", node)
+                tables = (
+                    f'[[notify]]\nname = "ops"\nwebhook = "{receiver.url}"\nsecret_file = "{key}"\n'
+                    f'[[witnesses]]\nurl = "http://127.0.0.1:1"\nkey = "{cosigner.key}"\n'
+                )
+                home.config.write_text(home.config.read_text() + tables)
+                gate = await start(home, PASSPHRASE)
+                try:
+                    ask = ask_of_api(
+                        {"id": "a", "kind": "transaction", "payload": payment(30)}, wallet=WALLET, surface="t", trace={}
+                    )
+                    await gate.gate.submit(gate.gate.session("grant_1"), ask)
+                    secret = await asyncio.to_thread(read_keystore, home.operator("alice"), PASSPHRASE)
+                    client = OperatorClient(home)
+                    freeze = {"scope": "all", "reason": "<!channel> see evil.example"}
+                    await asyncio.to_thread(client.command, "freeze", freeze, secret=secret)
+                    for _ in range(120):
+                        events = {body["event"] for body in receiver.bodies}
+                        if events >= {"approval", "freeze", "evidence"}:
+                            break
+                        await asyncio.sleep(0.1)
+                    headers = {"Authorization": f"Bearer {home.read_operator_token()}"}
+                    async with (
+                        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(home.operator_socket))) as session,
+                        session.get("http://gate/metrics", headers=headers) as answer,
+                    ):
+                        text = await answer.text()
+                    assert 'walletgate_notices_sent_total{sink="ops"}' in text
+                finally:
+                    await gate.close()
+            assert {body["event"] for body in receiver.bodies} >= {"approval", "freeze", "evidence"}
+            said = b"".join(body for _, body in receiver.got)
+            assert b"<!channel>" not in said and b"evil.example" not in said
+            assert b"wg_" not in said and b"://" not in said
+
+    asyncio.run(work())
