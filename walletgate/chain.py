@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
@@ -117,8 +117,9 @@ class Chain(Protocol):
 class NodeChain:
     """A chain behind one JSON-RPC endpoint."""
 
-    def __init__(self, url: str, chain_id: int) -> None:
-        """`url` may carry credentials; it never appears in an error."""
+    def __init__(self, url: str, chain_id: int, *, failed: Callable[[str], None] = lambda _code: None) -> None:
+        """`url` may carry credentials; it never appears in an error. `failed` is told the code of each failure."""
+        self._failed = failed
         self._url = url
         self._chain_id = chain_id
         self._ids = count(1)
@@ -147,9 +148,13 @@ class NodeChain:
 
     async def forward(self, method: str, params: Sequence[object]) -> object:
         """See `Chain.forward`."""
-        if not self._checked:
-            await self.check()
-        return await self._post(method, params)
+        try:
+            if not self._checked:
+                await self.check()
+            return await self._post(method, params)
+        except ChainError as error:
+            self._failed(error.code)
+            raise
 
     async def block_number(self) -> int:
         """See `Chain.block_number`."""

@@ -14,6 +14,7 @@ import pytest
 
 from tests.factories import ACME, ALICE, BOB, MALLORY, ORIGIN, POLICY, Bench, make_gate
 from tests.gate.test_operators import N, refused, run
+from walletgate.cli.show import quorum_warning
 from walletgate.encoding import checksum_address, to_hex
 from walletgate.gate import DraftWord, SignedDraft, sign_word, word_on
 from walletgate.signers.keystore import address_of
@@ -470,3 +471,34 @@ def test_no_more_drafts_wait_than_people_can_read(tmp_path: Path) -> None:
             await refused(bench, command(bench, "quorum.set", {"quorum": 1}), "drafts_full")
 
     run(work())
+
+
+def test_a_draft_ends_by_itself_when_its_time_is_over(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with council(tmp_path) as bench:
+            answer = await command(bench, "policy.apply", {"grant": "grant_1", "policy": LOOSER})
+            name = answer["draft"] if isinstance(answer["draft"], str) else answer["draft"]["id"]
+            await bench.settle()
+            bench.clock.forward(7 * 24 * 3600 - 60)
+            await bench.settle()
+            assert bench.store.authority.draft(name).status == "open"  # type: ignore[union-attr]
+            bench.clock.forward(61)
+            await bench.settle()
+            assert bench.store.authority.draft(name).status == "expired"  # type: ignore[union-attr]
+            await bench.settle()
+            assert bench.kinds().count("draft_ended") == 1
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("quorum", "removed", "roles", "warned"),
+    [(1, None, ["policy-maker"], True), (2, None, ["policy-maker"], False), (1, 5, ["policy-maker"], False),
+     (1, None, ["approver"], False)],
+)  # fmt: skip
+def test_a_quorum_of_one_among_several_policy_makers_is_warned_of(
+    quorum: int, removed: int | None, roles: list[str], warned: bool
+) -> None:
+    first = {"name": "alice", "roles": ["policy-maker"], "removed_ms": None}
+    status = {"quorum": quorum, "operators": [first, {"name": "bob", "roles": roles, "removed_ms": removed}]}
+    assert (quorum_warning(status) is not None) is warned

@@ -130,3 +130,73 @@ def test_a_freeze_under_another_ends_alone(tmp_path: Path) -> None:
             assert (await bench.pay(1)).status is Status.DENIED
 
     run(work())
+
+
+# --- what is signed and has reached no node --------------------------------------------------------------
+
+
+async def until(bench: Bench, text: str) -> None:
+    """Waits until the log's newest failure to broadcast says `text`."""
+    for _ in range(300):
+        found = [
+            e for e in map(json.loads, (row for _, _, row in bench.store.entries())) if e["kind"] == "broadcast_failed"
+        ]
+        if found and found[-1]["code"] == text:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(text)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_signed_bytes_that_no_node_has_are_held_back_and_go_out_afterwards(tmp_path: Path, scope: str) -> None:
+    async def work() -> None:
+        async with make_gate(tmp_path) as bench:
+            bench.chain.refuse = "no"
+            request = await bench.pay(5)
+            assert request.status is Status.SIGNED
+            await freeze(bench, scope)
+            bench.chain.refuse = None
+            await until(bench, "held_by_freeze")
+            tried = len(bench.chain.received)
+            for _ in range(3):
+                bench.clock.forward(400)
+                await bench.settle()
+            assert (bench.chain.sent, len(bench.chain.received)) == ({}, tried)
+            assert used(bench) > 0
+            assert bench.kinds().count("broadcast_failed") == 2
+            assert "transaction_stuck" not in bench.kinds()
+            await bench.operations.command(bench.command("unfreeze", {"scope": scope}))
+            await bench.settle()
+            await bench.settle()
+            assert len(bench.chain.sent) == 1
+            assert bench.gate.find(request.id).status is Status.CONFIRMED  # type: ignore[union-attr]
+            assert "transaction_stuck" not in bench.kinds()
+
+    run(work())
+
+
+def test_a_gate_that_starts_under_a_freeze_sends_nothing_it_had_signed(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with make_gate(tmp_path) as bench:
+            bench.chain.refuse = "no"
+            await bench.pay(5)
+            await freeze(bench, "all")
+        async with make_gate(tmp_path) as bench:
+            await bench.settle()
+            assert bench.chain.received == []
+            assert used(bench) > 0
+
+    run(work())
+
+
+def test_another_grants_bytes_are_not_held_back(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with make_gate(tmp_path, tokens=TWO) as bench:
+            bench.chain.refuse = "no"
+            await bench.pay(5)
+            await freeze(bench, "grant:grant_2")
+            bench.chain.refuse = None
+            await asyncio.sleep(0.7)
+            assert len(bench.chain.sent) == 1
+
+    run(work())

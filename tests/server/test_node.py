@@ -200,6 +200,20 @@ def test_a_signed_transaction_is_handed_over_and_relayed_only_as_it_is(tmp_path:
     run(work())
 
 
+def test_bytes_that_were_handed_out_are_not_relayed_under_a_freeze(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with make_endpoints(tmp_path) as endpoints:
+            raw = (await endpoints.rpc("eth_signTransaction", payment(1)))["result"]
+            bench = endpoints.bench
+            await bench.operations.command(bench.command("freeze", {"scope": "all", "reason": ""}))
+            assert code(await endpoints.rpc("eth_sendRawTransaction", raw)) == 4100
+            assert bench.chain.received == []
+            await bench.operations.command(bench.command("unfreeze", {"scope": "all"}))
+            assert "result" in await endpoints.rpc("eth_sendRawTransaction", raw)
+
+    run(work())
+
+
 def test_bytes_signed_with_the_same_key_elsewhere_are_not_relayed(tmp_path: Path) -> None:
     async def work() -> None:
         from eth_account import Account  # noqa: PLC0415

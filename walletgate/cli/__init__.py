@@ -11,6 +11,7 @@ from walletgate.cli import (
     export,
     grant,
     incident,
+    notify,
     operator,
     policy,
     policy_live,
@@ -39,6 +40,7 @@ app.command()(unfreeze)
 app.command()(doctor)
 app.command()(demo)
 app.add_typer(wallet.app, name="wallet")
+app.add_typer(notify.app, name="notify")
 app.add_typer(operator.app, name="operator")
 app.add_typer(grant.app, name="grant")
 app.add_typer(grant.app, name="agent", hidden=True)

@@ -7,7 +7,7 @@ import os
 import pwd
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import typer
 from walletgate.chain import NodeChain, NodeRefusedError
 from walletgate.cli.client import OperatorClient
 from walletgate.cli.common import DEFAULT_HOME, HomeOption, JsonOption, escape, home_of, leaving, out, print_json
+from walletgate.cli.show import quorum_warning
 from walletgate.errors import ChainError, WalletGateError
 from walletgate.server.home import Config, Home
 
@@ -38,7 +39,8 @@ def doctor(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
     with leaving(as_json=as_json):
         place = home_of(home)
         config = place.read_config()
-        findings = [*_files(place), *_users(place), *_environment(), *_listen(config), *_gate(place)]
+        secrets = [each.secret_file for each in config.notify if each.secret_file is not None]
+        findings = [*_files(place, secrets), *_users(place), *_environment(), *_listen(config), *_gate(place)]
         findings += asyncio.run(_nodes(config))
         findings += _disk(place)
         if as_json:
@@ -53,8 +55,9 @@ def doctor(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
             raise typer.Exit(1)
 
 
-def _files(home: Home) -> Iterator[Finding]:
+def _files(home: Home, secrets: Sequence[Path]) -> Iterator[Finding]:
     private = [home.root, home.store_file, home.log_key, home.operator_token, home.config]
+    private += [home.witness_key, *secrets]
     private += sorted((home.root / "wallets").glob("*")) + sorted((home.root / "operators").glob("*"))
     exposed = [path for path in private if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077]
     for path in exposed:
@@ -121,6 +124,9 @@ def _gate(home: Home) -> Iterator[Finding]:
     for chain in status["chains"]:
         if chain["problem"]:
             yield Finding("problem", f"chain {chain['chain_id']}", f"the gate cannot use its node: {chain['problem']}")
+    warning = quorum_warning(status)
+    if warning is not None:
+        yield Finding("warning", "quorum", warning, "walletgate operator quorum 2")
     yield Finding("ok", "gate", f"running, {status['log']['size']} log entries")
 
 

@@ -30,7 +30,7 @@ from walletgate.cli.common import (
 )  # fmt: skip
 from walletgate.cli.draft import waits
 from walletgate.cli.hand import Elsewhere, ExternalOption, SignatureOption, TypedDataOption
-from walletgate.cli.show import budget_table
+from walletgate.cli.show import budget_table, quorum_warning
 from walletgate.cli.store import without_password
 from walletgate.encoding import checksum_address
 from walletgate.errors import ConfigError, InvalidRequestError
@@ -121,6 +121,9 @@ def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
             out.print(f"[bold red]FROZEN[/] {freeze['scope']} by {freeze['operator']}: {escape(freeze['reason'])}")
         for name in answer["stuck"]:
             out.print(f"[bold red]STUCK[/] {name}: nobody mines it (request speed-up, request cancel)")
+        warning = quorum_warning(answer)
+        if warning is not None:
+            out.print(f"[yellow]warning[/] {escape(warning)}; `walletgate operator quorum 2`")
         out.print(_grants(answer))
         allowances = _allowances(answer["allowances"])
         if allowances is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +24,14 @@ STATUS_STYLES = {
     "replaced": "yellow",
     "dropped": "yellow",
 }
+
+
+def quorum_warning(status: Mapping[str, Any]) -> str | None:
+    """What is unwise about the quorum: it is 1 although several policy-makers could agree."""
+    makers = [o["name"] for o in status["operators"] if o["removed_ms"] is None and "policy-maker" in o["roles"]]
+    if status["quorum"] > 1 or len(makers) < 2:
+        return None
+    return f"any one of {', '.join(makers)} can loosen everything alone: the quorum is 1"
 
 
 def moment(milliseconds: int | None) -> str:

@@ -259,7 +259,7 @@ def _staged(root: Path) -> Iterator[Set]:
     chain = DevChain()
     tusd, lobstar = chain.deploy("TestUSD"), chain.deploy("Lobstar")
     with ExitStack() as stack:
-        url = stack.enter_context(_served(chain))
+        url = stack.enter_context(served_chain(chain))
         home = create_home(root, name="walletgate.demo/audit/1", chains={"eth-tester": url}, listen="127.0.0.1:0")
         config = home.config.read_text().replace('listen = "127.0.0.1:0"', 'listen = "127.0.0.1:0"\npoll_s = 0.2')
         write_private(home.config, config)
@@ -289,7 +289,7 @@ def _staged(root: Path) -> Iterator[Set]:
 
 
 @contextmanager
-def _served(chain: DevChain) -> Iterator[str]:
+def served_chain(chain: DevChain) -> Iterator[str]:
     """The chain's JSON-RPC in a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)

@@ -3,6 +3,9 @@
 One queue for each wallet and chain: a node sees nonces in order, and one slow chain holds up no other. Sending the
 same bytes again is harmless, so a crash or a lost answer costs nothing but a repetition. A refusal or a silence
 changes nothing about what is reserved: the bytes are signed, and may be out there.
+
+A freeze holds back what was signed and has reached no node: it stays reserved, and goes out after the freeze, when
+settlement looks at it again. An operator's own transactions (a cancellation, a revocation) are not held back.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from walletgate.audit.entry import Kind
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 NOTE_DELAY_S = 0.05
 """How long a record that bytes were sent waits for company: it costs a durable commit, and nobody waits for it."""
 
+HELD = "held_by_freeze"
+OPERATOR_SURFACE = "operator"
 RETRY_S = 0.5
 RETRY_S_MAX = 30.0
 
@@ -72,6 +78,18 @@ class Broadcaster:
             self._noting.cancel()
             await asyncio.gather(self._noting, return_exceptions=True)
 
+    def is_held(self, request: Request) -> bool:
+        """Whether a freeze keeps signed bytes that no node has yet from going out."""
+        harmless = request.surface == OPERATOR_SURFACE and not request.client_id.startswith("speed-up:")
+        if request.status is not Status.SIGNED or harmless:
+            return False
+        state = self._gate.state
+        return state.frozen_by(state.grants[request.grant_id], request.chain_id) is not None
+
+    async def _note_held(self, request: Request) -> None:
+        if not was_held(request):
+            await self._note_failure(request, ChainError("held back by a freeze", code=HELD))
+
     @staticmethod
     def _is_released(request: Request) -> bool:
         return '"release_raw":true' in request.payload
@@ -85,10 +103,17 @@ class Broadcaster:
             if request is None or request.raw is None or request.status not in (Status.SIGNED, Status.BROADCAST):
                 self._finish(request_id)
                 continue
+            if self.is_held(request):
+                await self._note_held(request)
+                self._finish(request_id)
+                continue
             self._gate.hook("before_broadcast")
+            began_s = perf_counter()
             try:
                 await chain.send_raw(request.raw)
             except ChainError as error:
+                if error.code == "broadcast_rejected":
+                    self._gate.meter.node_errors[key[1], error.code] += 1
                 await self._note_failure(request, error)
                 self._answered(request_id)
                 await asyncio.sleep(pause_s)
@@ -96,6 +121,7 @@ class Broadcaster:
                 queue.put_nowait((nonce, request_id))
                 continue
             pause_s = RETRY_S
+            self._gate.meter.stages["broadcast"].observe(perf_counter() - began_s)
             self._gate.hook("after_broadcast")
             self._answered(request_id)
             self._note_sent(request)
@@ -149,6 +175,11 @@ class Broadcaster:
 
         with contextlib.suppress(WalletGateError):
             await self._gate.commits.submit(Job(tuple, record, self._gate.noticed))
+
+
+def was_held(request: Request) -> bool:
+    """Whether the last that was noted of a request is that a freeze held it back."""
+    return f'"error":"{HELD}"' in (request.outcome or "")
 
 
 def _node_message(error: ChainError) -> dict[str, str]:

@@ -33,6 +33,13 @@ class Checkpoints:
         self._signed = -1
         self.newest: str | None = None
         """The newest signed note, for whoever lays it down elsewhere."""
+        self.signed_ms: int | None = None
+        """When it was signed."""
+
+    @property
+    def size(self) -> int:
+        """Entries that the newest checkpoint of this run covers; -1 before the first."""
+        return self._signed
 
     def check_kept(self) -> None:
         """Compares the database with the newest checkpoint on file.
@@ -73,6 +80,7 @@ class Checkpoints:
             tx.add_checkpoint(size, note)
         self._signed = size
         self.newest = note
+        self.signed_ms = now_ms
 
     def check_rotation(self, before: str, after: SigningKey) -> None:
         """Refuses a change of key that would leave a gap in the chain, or sign for another log.

@@ -1,4 +1,4 @@
-"""What ends by time: requests that wait for operators, and signatures that were handed out.
+"""What ends by time: requests and drafts that wait for operators, and signatures that were handed out.
 
 A signature counts in full from the moment it was made. It is posted as soon as the chain shows that it was used. It
 is given back only when it provably never can be: a block that is deep enough to count is dated after its deadline
@@ -21,6 +21,7 @@ from walletgate.encoding import checksum_address, to_hex
 from walletgate.errors import ChainError, ConflictError
 from walletgate.gate.allowances import record_allowances
 from walletgate.gate.codec import payload_from_json
+from walletgate.gate.drafts import OPEN_MAX, sweep
 from walletgate.gate.writer import Job
 from walletgate.signers import Authorization, Signature
 from walletgate.store import Request, Writer
@@ -35,6 +36,9 @@ DEADLINE_MARGIN_MS = 15 * 60 * 1000
 PATIENCE_MS = 60 * 60 * 1000
 """How much longer a node may fail to answer before what is uncertain is posted."""
 
+DRAFTS_MS = 10_000
+"""How often drafts are looked at for their time."""
+
 LOOK_MS = 15_000
 """How often a signature is looked for on chain."""
 
@@ -45,6 +49,7 @@ class Deadlines:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._looked: dict[str, int] = {}
+        self._drafts_ms = 0
 
     async def expire_waiting(self) -> None:
         """Ends requests that nobody decided in time."""
@@ -53,6 +58,21 @@ class Deadlines:
             late = request.expires_ms is not None and now_ms >= request.expires_ms
             if late and request.status is Status.AWAITING_APPROVAL:
                 await self._expire(request)
+
+    async def expire_drafts(self) -> None:
+        """Ends drafts that nobody completed in time; looked for every `DRAFTS_MS`."""
+        gate = self._gate
+        now_ms = gate.now_ms()
+        if now_ms - self._drafts_ms < DRAFTS_MS:
+            return
+        self._drafts_ms = now_ms
+        if all(now_ms < draft.expires_ms for draft in gate.store.authority.drafts(status="open", limit=OPEN_MAX)):
+            return
+
+        def record(tx: Writer, _signatures: Sequence[Signature]) -> None:
+            sweep(gate, tx)
+
+        await gate.commits.submit(Job(tuple, record))
 
     async def look(self, chain: Chain, signatures: Sequence[Request], deep: int) -> None:
         """Looks for signatures on chain, as of the block at height `deep`."""

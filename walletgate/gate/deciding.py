@@ -10,6 +10,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from walletgate.chain import NodeRefusedError
@@ -104,6 +105,14 @@ class Deciding:
 
     def decide(self, session: Session, ask: Ask, payload: Payload, request_id: str, known: Judged | Facts) -> Decided:
         """Judges on the memory of this very moment, and books what goes ahead."""
+        began_s = perf_counter()
+        decided = self._decide(session, ask, payload, request_id, known)
+        decision, meter = decided.judged.decision, self._gate.meter
+        meter.stages["decide"].observe(perf_counter() - began_s)
+        meter.decisions[decision.outcome.name.lower(), decision.reasons[0].code if decision.reasons else ""] += 1
+        return decided
+
+    def _decide(self, session: Session, ask: Ask, payload: Payload, request_id: str, known: Judged | Facts) -> Decided:
         grant = self._state.check_live(session.grant.id, self._gate.now_ms())
         policy = self._state.policies[grant.policy]
         old = self._rivals(session, ask)

@@ -41,6 +41,7 @@ from walletgate.gate.judging import (
     used_without,
 )  # fmt: skip
 from walletgate.gate.lifecycle import FINAL, check_move
+from walletgate.gate.meter import Marks, Meter
 from walletgate.gate.node_facts import NodeFacts
 from walletgate.gate.prices import PriceSource
 from walletgate.gate.record import Decided
@@ -98,6 +99,7 @@ class Gate:
     def __init__(
         self, *, store: Store, signer: Signer, seal: Seal, chains: Mapping[int, Chain], clock_ms: Callable[[], int],
         settings: Settings | None = None, hook: Callable[[str], None] = lambda _point: None,
+        meter: Meter | None = None,
     ) -> None:  # fmt: skip
         """`hook` is told the name of each point at which a crash would be interesting."""
         self.store = store
@@ -106,13 +108,15 @@ class Gate:
         self.chains = chains
         self.settings = settings or Settings()
         self.hook = hook
+        self.meter = meter or Meter()
         self._clock_ms = clock_ms
         self._last_ms = store.last_time_ms()
         self.state = State(store)
         store.on_news = self._learn
         self.commits = GroupCommit(
-            store, signer, now_ms=self.now_ms, reload=self._reload, saved=self.state.saved, hook=hook
-        )
+            store, signer, now_ms=self.now_ms, reload=self._reload, saved=self.state.saved, hook=hook,
+            meter=self.meter,
+        )  # fmt: skip
         self.sharing = Sharing(store, self.commits, self.now_ms)
         self.broadcaster = Broadcaster(self)
         self.asking = Asking(store)
@@ -243,8 +247,9 @@ class Gate:
             )
         self._under_way[session.grant.id] += 1
         future = self._inflight[key] = asyncio.get_running_loop().create_future()
+        marks = Marks(self.meter.watcher is not None)
         try:
-            request = await self._submit(session, ask)
+            request = await self._submit(session, ask, marks)
         except BaseException as error:
             failure = error if isinstance(error, WalletGateError) else GatePausedError("interrupted", code="busy")
             future.set_exception(failure)
@@ -257,7 +262,10 @@ class Gate:
             self._under_way[session.grant.id] -= 1
         if request.status is Status.SIGNED and request.raw is not None and not ask.release_raw:
             await self.broadcaster.first_answer(request.id, BROADCAST_WAIT_S)
-            return self.find(request.id) or request
+            marks.part("broadcast")
+            request = self.find(request.id) or request
+        if self.meter.watcher is not None and marks.found:
+            self.meter.watcher(ask, request, tuple(marks.found))
         return request
 
     async def preview(self, session: Session, ask: Ask) -> tuple[Judged, Policy]:
@@ -372,7 +380,7 @@ class Gate:
             raise ConflictError("this id was used for another request", code="id_reused")
         return self.find(found.id) or found
 
-    async def _submit(self, session: Session, ask: Ask) -> Request:
+    async def _submit(self, session: Session, ask: Ask, marks: Marks) -> Request:
         check_session(ask.asked, session)
         if session.grant.wallet not in self.signable:
             self.signable = await self.signer.wallets()
@@ -381,6 +389,7 @@ class Gate:
         if early is None and isinstance(payload, Transaction):
             await self.node_facts.know_nonce(session.grant.wallet, session.chain_id)
         facts = await self.deciding.facts(session, payload, policy)
+        marks.part("prepare")
         request_id = self.deciding.new_id()
         outcome: list[Decided] = []
 
@@ -388,6 +397,7 @@ class Gate:
             if (session.grant.id, ask.client_id) in self.state.elsewhere:
                 raise ConflictError("another gate has taken this id", code="taken_elsewhere")
             outcome.append(self.deciding.decide(session, ask, payload, request_id, early or facts))
+            marks.part("decide")
             authorization = outcome[0].authorization
             return () if authorization is None else (authorization,)
 
@@ -395,12 +405,14 @@ class Gate:
             return self.deciding.record(tx, session, ask, payload, request_id, outcome[0], signatures)
 
         try:
-            return await self.commits.submit(Job(decide, record, self.noticed))
+            request = await self.commits.submit(Job(decide, record, self.noticed))
         except ConflictError as error:
             found = self.store.request_of_client(session.grant.id, ask.client_id)
             if error.code != "taken_elsewhere" or found is None:
                 raise
             return self._same(found, ask)
+        marks.part("commit")
+        return request
 
     # --- shared with operators and settlement ------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from walletgate.encoding import printable
 from walletgate.errors import ApprovalError, ConflictError, InvalidRequestError
 from walletgate.gate.ask import Ask, Session
+from walletgate.gate.broadcast import OPERATOR_SURFACE
 from walletgate.gate.codec import payload_from_json
 from walletgate.gate.judging import Fees, Judged, decode_payload
 from walletgate.gate.lifecycle import SENT
@@ -194,7 +195,7 @@ def _fee_only(gate: Gate, session: Session, payload: Transaction) -> Judged:
 def _ask_of(what: str, operator: str, request: Request, number: int) -> Ask:
     asked = TransactionRequest(request.chain_id, sender=request.wallet, to=None, value=0, data=b"")
     return Ask(
-        client_id=f"{what}:{request.id}:{number}", surface="operator", method="eth_sendTransaction", asked=asked,
+        client_id=f"{what}:{request.id}:{number}", surface=OPERATOR_SURFACE, method="eth_sendTransaction", asked=asked,
         body_hash=Hash32(bytes(32)), memo=printable(f"{what} of {request.id} by {operator}"),
     )  # fmt: skip
 

@@ -26,6 +26,7 @@ from walletgate.chain import Chain, NodeRefusedError, Receipt
 from walletgate.encoding import to_hex
 from walletgate.errors import ChainError, GatePausedError, StoreError
 from walletgate.gate.allowances import record_allowances
+from walletgate.gate.broadcast import was_held
 from walletgate.gate.codec import canonical
 from walletgate.gate.deadlines import Deadlines
 from walletgate.gate.lifecycle import SENT, SETTLED, check_move
@@ -69,6 +70,7 @@ class Settlement:
     async def step(self) -> None:
         """One look at every request that still moves."""
         await self._deadlines.expire_waiting()
+        await self._deadlines.expire_drafts()
         watched: dict[int, list[Request]] = {}
         for request in list(self._gate.state.requests.values()):
             watched.setdefault(request.chain_id, []).append(request)
@@ -116,10 +118,14 @@ class Settlement:
         """Sends again what a node may have forgotten, and says once when something is stuck."""
         gate, now_ms = self._gate, self._gate.now_ms()
         for request in slot:
+            if gate.broadcaster.is_held(request) or was_held(request):
+                gate.broadcaster.enqueue(request)
+                continue
             patience = ORPHAN_MS if request.status is Status.SIGNED else REBROADCAST_MS
             if now_ms - request.updated_ms > patience:
                 gate.broadcaster.enqueue(request)
-            if now_ms - request.created_ms > gate.settings.stuck_ms and not is_stuck(request):
+            since_ms = request.updated_ms if request.status is Status.BROADCAST else request.created_ms
+            if now_ms - since_ms > gate.settings.stuck_ms and not is_stuck(request):
                 await self._say_stuck(request)
 
     # --- what was found --------------------------------------------------------------------------------

@@ -18,9 +18,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Generic, TypeVar
 
 from walletgate.errors import GatePausedError, SignerError, StoreError, WalletGateError
+from walletgate.gate.meter import Meter
 from walletgate.signers import Authorization, Signature, Signer
 from walletgate.store import Store, Writer
 
@@ -52,7 +54,7 @@ class GroupCommit:
 
     def __init__(
         self, store: Store, signer: Signer, *, now_ms: Callable[[], int], reload: Callable[[], None],
-        saved: Callable[[], None], hook: Callable[[str], None],
+        saved: Callable[[], None], hook: Callable[[str], None], meter: Meter,
     ) -> None:  # fmt: skip
         """`reload` rebuilds memory from the store, `saved` tells it that both agree again.
 
@@ -64,6 +66,7 @@ class GroupCommit:
         self._reload = reload
         self._saved = saved
         self._hook = hook
+        self._signing, self._committing = meter.stages["sign"], meter.stages["commit"]
         self._stale = False
         self._queue: asyncio.Queue[Job[object]] = asyncio.Queue(QUEUE_MAX)
         self._stopped = False
@@ -114,6 +117,17 @@ class GroupCommit:
         for job in waiting:
             job.fail(StoreError("the gate has stopped", code="gate_stopped"))
 
+    @property
+    def depth(self) -> int:
+        """Jobs that wait for the next batch."""
+        return self._queue.qsize()
+
+    async def _sign(self, wanted: Sequence[Authorization]) -> Sequence[Signature]:
+        began_s = perf_counter()
+        signatures = await self._signer.sign(wanted)
+        self._signing.observe(perf_counter() - began_s)
+        return signatures
+
     async def _commit(self, batch: list[Job[object]]) -> None:
         decided: list[Job[object]] = []
         async with self._store.write(self._now_ms()) as tx:
@@ -125,13 +139,15 @@ class GroupCommit:
                     job.fail(error)
             if decided:
                 wanted = [authorization for job in decided for authorization in job.authorizations]
-                signatures = await self._signer.sign(wanted) if wanted else []
+                signatures = await self._sign(wanted) if wanted else []
                 place = 0
                 for job in decided:
                     following = place + len(job.authorizations)
                     job.result.append(job.record(tx, signatures[place:following]))
                     place = following
                 self._hook("before_commit")
+            began_s = perf_counter()
+        self._committing.observe(perf_counter() - began_s)
         self._saved()
         self._hook("after_commit")
         for job in decided:

@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -23,10 +24,13 @@ from walletgate.chain import Chain, NodeChain
 from walletgate.errors import ConfigError, InvariantViolation, SignerError
 from walletgate.gate import Gate, Operations, Settings, Settlement
 from walletgate.gate.checkpoints import Checkpoints
+from walletgate.gate.meter import Meter
 from walletgate.server.api import AgentApi
 from walletgate.server.home import Config, Home, WitnessConfig
 from walletgate.server.node import NodeEndpoint
+from walletgate.server.notify import Notifier, make_routes
 from walletgate.server.operators import OperatorApi
+from walletgate.server.spans import make_spans
 from walletgate.server.wire import BODY_SIZE_BYTES_MAX
 from walletgate.server.witness import Outpost, Target, WitnessApi
 from walletgate.signers import SignerProcess
@@ -53,9 +57,12 @@ def clock_ms() -> int:
 
 
 async def start(
-    home: Home, passphrase: str, *, place: Place | None = None, hook: Hook = lambda _point: None
-) -> Running:
-    """Starts the gate of `home`; its wallets' keystores open with `passphrase`. `place` is a store instead of its own.
+    home: Home, passphrase: str, *, place: Place | None = None, hook: Hook = lambda _point: None,
+    clock: Callable[[], int] = clock_ms,
+) -> Running:  # fmt: skip
+    """Starts the gate of `home`; its wallets' keystores open with `passphrase`.
+
+    `place` is a store instead of its own, `clock` (Unix milliseconds) a clock instead of the system's.
 
     Raises:
         ConfigError, StoreError, SignerError, AuditError: what is wrong, before anything is served.
@@ -68,12 +75,16 @@ async def start(
         checkpoints.check_kept()
         if home.next_log_key.exists():
             await checkpoints.rotate(
-                home.make_next_log_key(), home.adopt_next_log_key, max(clock_ms(), store.last_time_ms())
+                home.make_next_log_key(), home.adopt_next_log_key, max(clock(), store.last_time_ms())
             )
         signer, seal = await SignerProcess.start()
         stack.push_async_callback(signer.close)
         await _open_wallets(home, store, signer, passphrase)
-        chains: dict[int, Chain] = {c.chain_id: NodeChain(c.url, c.chain_id) for c in config.chains}
+        meter = Meter(watcher=make_spans() if config.spans else None)
+        chains: dict[int, Chain] = {
+            c.chain_id: NodeChain(c.url, c.chain_id, failed=partial(_count_failure, meter, c.chain_id))
+            for c in config.chains
+        }
         for chain in chains.values():
             stack.push_async_callback(chain.close)
         settings = Settings(
@@ -82,19 +93,23 @@ async def start(
             poll_s=config.poll_s,
         )
         gate = Gate(
-            store=store, signer=signer, seal=seal, chains=chains, clock_ms=clock_ms, settings=settings, hook=hook
-        )
+            store=store, signer=signer, seal=seal, chains=chains, clock_ms=clock, settings=settings, hook=hook,
+            meter=meter,
+        )  # fmt: skip
         broken = await gate.start()
         stack.push_async_callback(gate.close)
+        notifier = Notifier(gate, make_routes(config.notify, config.name), signed_size=lambda: checkpoints.size)
         operators = OperatorApi(
             gate, Operations(gate, name=config.name), checkpoints, home=home, name=config.name,
-            token=home.read_operator_token(), open_keystore=signer.open_keystore,
+            token=home.read_operator_token(), open_keystore=signer.open_keystore, routes=notifier.routes,
         )  # fmt: skip
         url = await _listen(stack, home, config, gate, operators)
         if config.witness is not None:
             await _listen_witness(stack, home, config.witness)
         targets = [Target(place, key) for place, key in config.witnesses]
-        outpost = Outpost(store, lambda: checkpoints.newest, home.witness_folder, targets)
+        if notifier.routes:
+            _spawn(stack, notifier.run(), broken)
+        outpost = Outpost(store, lambda: checkpoints.newest, home.witness_folder, targets, notifier.trouble)
         if targets or config.sinks:
             _spawn(stack, outpost.run(config.sinks), broken)
         for task in (checkpoints.run(gate.now_ms), Settlement(gate).run()):
@@ -103,6 +118,10 @@ async def start(
         gc.freeze()
         closing = stack.pop_all()
         return Running(gate, url, broken, closing.aclose)
+
+
+def _count_failure(meter: Meter, chain_id: int, code: str) -> None:
+    meter.node_errors[chain_id, code] += 1
 
 
 async def _open_wallets(home: Home, store: Store, signer: SignerProcess, passphrase: str) -> None:

@@ -22,6 +22,8 @@ Configuration is TOML; unknown keys are refused with file and key:
     poll_s = 1                          # how often the chain is asked what became of transactions
     store = "postgresql://gate@db/wg"   # a store that several gates share; left out, it is gate.db
 
+    spans = true                        # OpenTelemetry spans of requests, by the process' own exporter
+
     sinks = ["/mnt/worm/checkpoints"]   # files that every signed checkpoint is appended to
 
     [chains.base]                       # a name from the built-in table, or any name with an id
@@ -37,6 +39,15 @@ Configuration is TOML; unknown keys are refused with file and key:
     listen = "127.0.0.1:8552"
     [witness.logs]
     "other.example/audit/1" = "other.example/audit/1+…"
+
+    [[notify]]                          # who is told without asking (docs/notify.md)
+    name = "on-call"
+    urls = ["slack://…", "mailto://…"]  # Apprise URLs; they are secrets, as is this file then
+    events = ["approval", "freeze"]     # all if left out
+
+    [[notify]]
+    webhook = "https://ops.example/walletgate"
+    secret_file = "/etc/walletgate/webhook.key"
 """
 
 from __future__ import annotations
@@ -47,18 +58,20 @@ import os
 import secrets
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from walletgate.audit.entry import is_origin
 from walletgate.audit.note import SigningKey, VerifyingKey, parse_signing_key, parse_verifying_key
 from walletgate.audit.witness import Cosigner, CosignerKey, parse_cosigner_key
 from walletgate.errors import AuditError, ConfigError
+from walletgate.gate.notices import Event
 from walletgate.store.place import is_url
 from walletgate.types import CHAINS
 
-_KEYS = ("name", "listen", "operators", "poll_s", "store", "chains", "sinks", "witnesses", "witness")
+_KEYS = ("name", "listen", "operators", "poll_s", "store", "chains", "sinks", "witnesses", "witness", "notify", "spans")
 _CHAIN_KEYS = ("id", "url", "confirmations", "finality")
 FINALITY = 64
 DEFAULT_LISTEN = "127.0.0.1:8550"
@@ -84,6 +97,17 @@ class WitnessConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifyConfig:
+    """Who is told of `events`: Apprise URLs, or a webhook whose secret is in a file. URLs stay out of `repr`."""
+
+    name: str
+    events: frozenset[str]
+    urls: tuple[str, ...] = field(default=(), repr=False)
+    webhook: str | None = field(default=None, repr=False)
+    secret_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """`walletgate.toml`, read. `listen` and `operators` are host and port; no `operators` is the socket alone.
 
@@ -100,6 +124,8 @@ class Config:
     sinks: tuple[Path, ...] = ()
     witnesses: tuple[tuple[str, CosignerKey], ...] = ()
     witness: WitnessConfig | None = None
+    notify: tuple[NotifyConfig, ...] = ()
+    spans: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +336,7 @@ def parse_config(text: str, *, source: str) -> Config:
     return Config(
         name, listen, operators, read, float(poll_s), store, _sinks(document.get("sinks", []), source),
         _witnesses(document.get("witnesses", []), source), _witness(document.get("witness"), source),
+        _notify(document.get("notify", []), source), _switch(document.get("spans", False), source, "spans"),
     )  # fmt: skip
 
 
@@ -356,6 +383,50 @@ def _witness(value: object, source: str) -> WitnessConfig | None:
     return WitnessConfig(_listen(value.get("listen"), source, "witness.listen"), keys)
 
 
+def _notify(value: object, source: str) -> tuple[NotifyConfig, ...]:
+    if not isinstance(value, list):
+        raise _invalid(source, "notify", "are [[notify]] tables with urls or a webhook")
+    found = tuple(_notify_one(item, f"notify[{number}]", source) for number, item in enumerate(value))
+    if len({each.name for each in found}) != len(found):
+        raise _invalid(source, "notify", "two of them have the same name")
+    return found
+
+
+def _notify_one(item: object, where: str, source: str) -> NotifyConfig:
+    """One table. What it holds is secret, so no message repeats a value."""
+    if not isinstance(item, dict):
+        raise _invalid(source, where, "must be a table with urls or a webhook")
+    _check_keys(item, ("name", "events", "urls", "webhook", "secret_file"), source, where)
+    name, events = item.get("name", where), item.get("events", [each.value for each in Event])
+    urls, webhook, secret_file = item.get("urls", []), item.get("webhook"), item.get("secret_file")
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 64:
+        raise _invalid(source, f"{where}.name", "must be 1 to 64 printable characters")
+    if not isinstance(events, list) or not events or not all(e in [each.value for each in Event] for e in events):
+        raise _invalid(source, f"{where}.events", f"must be some of {', '.join(Event)}")
+    if not isinstance(urls, list) or not all(isinstance(url, str) and "://" in url for url in urls):
+        raise _invalid(source, f"{where}.urls", "must be a list of Apprise URLs")
+    if bool(urls) == (webhook is not None):
+        raise _invalid(source, where, "needs either urls or a webhook")
+    if webhook is not None and not (isinstance(webhook, str) and _is_private_way(webhook)):
+        raise _invalid(source, f"{where}.webhook", "must be an https URL, or http on this machine")
+    if (webhook is not None) != isinstance(secret_file, str):
+        raise _invalid(source, f"{where}.secret_file", "is the path of a webhook's secret, and needed with one")
+    return NotifyConfig(
+        name, frozenset(events), tuple(urls), webhook, Path(secret_file) if isinstance(secret_file, str) else None
+    )
+
+
+def _is_private_way(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    return host is not None and (
+        parts.scheme == "https" or (parts.scheme == "http" and host in ("127.0.0.1", "::1", "localhost"))
+    )
+
+
 def _chain(name: str, body: object, source: str) -> ChainConfig:
     where = f"chains.{name}"
     if not isinstance(body, dict):
@@ -376,6 +447,12 @@ def _chain(name: str, body: object, source: str) -> ChainConfig:
     if isinstance(finality, bool) or not isinstance(finality, int) or not confirmations <= finality <= 100_000:
         raise _invalid(source, f"{where}.finality", "must be blocks, from the confirmations to 100000")
     return ChainConfig(name, chain_id, url, confirmations, finality)
+
+
+def _switch(value: object, source: str, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise _invalid(source, key, "must be true or false")
+    return value
 
 
 def _listen(value: object, source: str, key: str) -> tuple[str, int]:

@@ -222,6 +222,8 @@ class NodeEndpoint:
         request = self._gate.find_raw(raw)
         if request is None or request.grant_id != session.grant.id:
             raise RpcError(4100, "the gate relays only transactions that it signed for this grant")
+        if self._gate.broadcaster.is_held(request):
+            raise RpcError(4100, "a freeze holds this transaction back")
         await self._gate.chains[request.chain_id].send_raw(raw)
         return to_hex(request.tx_hash or b"")
 

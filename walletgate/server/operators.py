@@ -6,6 +6,7 @@
     GET  /v1/grants/{id}/versions    the policies a grant was put under, with their texts
     GET  /v1/drafts                  commands that wait for operators, and what became of others, newest first
     GET  /v1/log                     ?start=…&stop=… entries as they were hashed, with a fresh checkpoint
+    GET  /metrics                    Prometheus' text format 0.0.4
     POST /v1/approvals               {"word": …, "signature", "reason"}: a yes or no, signed (EIP-712)
     POST /v1/commands                {"word": …, "body", "signature"}: any other change, signed (EIP-712)
     POST /v1/drafts                  {"word": …, "signature", "reason"}: a yes or no to a draft, signed (EIP-712)
@@ -17,7 +18,7 @@ that change. A grant token is worth nothing here; trying one is recorded.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,9 @@ from walletgate.gate.settle import is_stuck
 from walletgate.policy import Scope, headroom
 from walletgate.server.api import http_status, respond
 from walletgate.server.home import Home
+from walletgate.server.metrics import CONTENT_TYPE, render
 from walletgate.server.node import bearer
+from walletgate.server.notify import Route
 from walletgate.server.views import budget_view, draft_view, error_view, limit_view, operator_view, versions_view
 from walletgate.server.wire import read_body, read_object
 from walletgate.store import Grant, Request
@@ -62,8 +65,10 @@ class OperatorApi:
 
     def __init__(
         self, gate: Gate, operations: Operations, checkpoints: Checkpoints, *, home: Home, name: str, token: str,
-        open_keystore: OpenKeystore,
+        open_keystore: OpenKeystore, routes: Sequence[Route] = (),
     ) -> None:  # fmt: skip
+        """`routes` are where notices go, for the metrics."""
+        self._notices = routes
         self._gate = gate
         self._operations = operations
         self._checkpoints = checkpoints
@@ -75,6 +80,7 @@ class OperatorApi:
     def routes(self) -> list[web.RouteDef]:
         """Where the API listens."""
         return [
+            web.get("/metrics", self._metrics),
             web.get("/v1/status", self._guard(self._status)),
             web.get("/v1/requests", self._guard(self._requests)),
             web.get("/v1/requests/{id}", self._guard(self._request)),
@@ -96,6 +102,14 @@ class OperatorApi:
                 return respond(error_view(error), status=http_status(error))
 
         return guarded
+
+    async def _metrics(self, http: web.Request) -> web.Response:
+        try:
+            await self._check_token(http)
+        except WalletGateError as error:
+            return respond(error_view(error), status=http_status(error))
+        text = render(self._gate, self._checkpoints, self._notices)
+        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _check_token(self, request: web.Request) -> None:
         token = ""

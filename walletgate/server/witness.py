@@ -123,8 +123,15 @@ class Target:
 class Outpost:
     """Takes our own checkpoints out of the gate."""
 
-    def __init__(self, store: Store, note: Callable[[], str | None], folder: Path, targets: Sequence[Target]) -> None:
-        """`note` is the newest signed checkpoint; `folder` keeps the newest cosigned note of each witness."""
+    def __init__(
+        self, store: Store, note: Callable[[], str | None], folder: Path, targets: Sequence[Target],
+        trouble: Callable[[str, str], None] = lambda _code, _text: None,
+    ) -> None:  # fmt: skip
+        """`note` is the newest signed checkpoint; `folder` keeps the newest cosigned note of each witness.
+
+        `trouble` is told a code and a text of whatever keeps a checkpoint from getting out.
+        """
+        self._trouble = trouble
         self._store = store
         self._note = note
         self._folder = folder
@@ -154,6 +161,8 @@ class Outpost:
                 await self._send(session, target, note)
             except (aiohttp.ClientError, TimeoutError, AuditError) as error:
                 _LOG.warning("witness %s: %s", target.key.name, error)
+                code = error.code if isinstance(error, AuditError) else "witness_unreachable"
+                self._trouble(code, f"witness {target.key.name}")
 
     def _append(self, sink: Path, note: str) -> None:
         try:
@@ -165,6 +174,7 @@ class Outpost:
                 os.close(handle)
         except OSError as error:
             _LOG.warning("checkpoints cannot be written to %s: %s", sink, error.strerror)
+            self._trouble("sink_failed", f"checkpoints cannot be written to {sink}: {error.strerror}")
             return
         self._done[str(sink)] = note
 
