@@ -215,7 +215,8 @@ def test_promises_do_not_depend_on_assert(path: Path) -> None:
 def test_the_public_names_are_these_and_all_load() -> None:
     assert sorted(walletgate.__all__) == [
         "ApprovalPending", "ApprovalRejected", "AsyncClient", "Client", "GateAccount", "GateDenied", "GateUnavailable",
-        "Limits", "Preview", "Request", "WalletGateError", "account", "attach", "rpc_headers", "rpc_url", "tool_call",
+        "Limits", "OfferRefused", "PaidNotServed", "PolicyView", "Preview", "Request", "WalletGateError", "X402Client",
+        "account", "attach", "rpc_headers", "rpc_url", "tool_call", "x402_client",
     ]  # fmt: skip
     for name in walletgate.__all__:
         assert getattr(walletgate, name) is not None
