@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "effects": PURE | {"effects"}, "limits": PURE, "audit": PURE | {"audit"},
     "policy": CORE | {"policy"},
     "store": JUDGED | {"store"}, "signers": JUDGED | {"signers"}, "chain": JUDGED,
-    "gate": GATE, "server": GATE | {"server"}, "cli": EDGES, "__main__": EDGES,
+    "gate": GATE, "server": GATE | {"server"}, "cli": EDGES | {"agent"}, "__main__": EDGES,
     "demo": EDGES | {"agent", "__init__"},
     "agent": VOCABULARY | {"agent"}, "__init__": {"agent", "errors"},
 }  # fmt: skip
