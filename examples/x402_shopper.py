@@ -2,8 +2,8 @@
 
     WALLETGATE_URL=http://127.0.0.1:8550 WALLETGATE_TOKEN=… python examples/x402_shopper.py https://shop.example 5
 
-It holds no key. The policy it runs under allows a login at this shop, payments to this shop, and so much a day; see
-examples/policies/x402-shopper.toml. Three habits:
+It holds no key. The policy it runs under is like examples/policies/x402-shopper.toml, with `personal_sign` among its
+methods and a `login` permit for the shop's domain besides. Three habits:
 
 - whom it logs in to comes from its own configuration, and the gate checks the domain in the message against the policy;
 - a "no" of the gate ends the shopping, with what is left and when there is more: asking again would not help;

@@ -317,6 +317,43 @@ def test_a_lost_connection_after_the_payment_counts_as_paid(shop: Shop, buyer: w
     assert len({json.dumps(p["payload"]) for p in shop.presented}) == 1
 
 
+def test_an_answer_of_the_gate_that_got_lost_is_fetched_and_not_made_again(
+    shop: Shop, buyer: walletgate.X402Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = buyer.account.client.request
+
+    def lossy(*arguments: Any, **options: Any) -> None:
+        honest(*arguments, **options)
+        raise walletgate.GateUnavailable("lost", code="gate_timeout")
+
+    before = len(requests_of(shop))
+    shop.script[:] = [shop.ask(shop.offer(amount="12"))] * 2 + [(200, {}, {})]
+    with buyer.httpx() as http:
+        monkeypatch.setattr(buyer.account.client, "request", lossy)
+        with pytest.raises(walletgate.GateUnavailable):
+            http.get(f"{shop.url}/scripted")
+        monkeypatch.undo()
+        assert http.get(f"{shop.url}/scripted").status_code == 200
+    assert len(shop.presented) == 1
+    assert len(requests_of(shop)) - before == 1
+
+
+def test_a_price_that_changes_while_an_operator_decides_takes_the_question_back(
+    shop: Shop, buyer: walletgate.X402Client
+) -> None:
+    shop.script[:] = [shop.ask(shop.offer(amount="3000000")), shop.ask(shop.offer(amount="3100000"))]
+    with buyer.httpx() as http:
+        with pytest.raises(walletgate.ApprovalPending) as first:
+            http.get(f"{shop.url}/scripted")
+        with pytest.raises(walletgate.ApprovalPending) as second:
+            http.get(f"{shop.url}/scripted")
+    states = {r["request_id"]: r["status"] for r in requests_of(shop)}
+    assert states[first.value.request_id] == "withdrawn"
+    assert states[second.value.request_id] == "awaiting_approval"
+    buyer.account.client.withdraw(second.value.id)
+    assert shop.presented == []
+
+
 def test_a_body_that_is_read_once_is_not_paid_for(shop: Shop, buyer: walletgate.X402Client) -> None:
     shop.script[:] = [shop.ask(shop.offer())]
     with buyer.requests() as http, pytest.raises(walletgate.OfferRefused) as refused:

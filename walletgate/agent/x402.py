@@ -338,11 +338,12 @@ def is_x402(header: str | None, body: bytes) -> bool:
 
 def _check_resource(resource: Resource, answer: Answer) -> None:
     """A 402 answer that says it is another host's is another host's."""
-    said = (answer.resource or {}).get("url")
-    if answer.version == 1 and answer.offers:
-        said = answer.offers[0].said.get("resource")
-    host = urlsplit(said).hostname if isinstance(said, str) and "://" in said else None
-    if host is not None and host != resource.host:
+    if answer.version == 1:
+        places = [offer.said.get("resource") for offer in answer.offers]
+    else:
+        places = [(answer.resource or {}).get("url")]
+    hosts = {urlsplit(place).hostname for place in places if isinstance(place, str) and "://" in place}
+    if hosts - {resource.host}:
         raise make(
             OfferRefused,
             f"{resource.host} asks for money for something of another host",
