@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "effects": PURE | {"effects"}, "limits": PURE, "audit": PURE | {"audit"},
     "policy": CORE | {"policy"},
     "store": JUDGED | {"store"}, "signers": JUDGED | {"signers"}, "chain": JUDGED,
-    "gate": GATE, "server": GATE | {"server"}, "cli": EDGES, "__main__": EDGES,
+    "gate": GATE, "server": GATE | {"server"}, "cli": EDGES | {"agent"}, "__main__": EDGES,
     "demo": EDGES | {"agent", "__init__"},
     "agent": VOCABULARY | {"agent"}, "__init__": {"agent", "errors"},
 }  # fmt: skip
@@ -215,7 +215,8 @@ def test_promises_do_not_depend_on_assert(path: Path) -> None:
 def test_the_public_names_are_these_and_all_load() -> None:
     assert sorted(walletgate.__all__) == [
         "ApprovalPending", "ApprovalRejected", "AsyncClient", "Client", "GateAccount", "GateDenied", "GateUnavailable",
-        "Limits", "Preview", "Request", "WalletGateError", "account", "attach", "rpc_headers", "rpc_url", "tool_call",
+        "Limits", "OfferRefused", "PaidNotServed", "PolicyView", "Preview", "Request", "WalletGateError", "X402Client",
+        "account", "attach", "rpc_headers", "rpc_url", "tool_call", "x402_client",
     ]  # fmt: skip
     for name in walletgate.__all__:
         assert getattr(walletgate, name) is not None

@@ -39,7 +39,7 @@ def module_at(path: Path) -> ModuleType:
 
 def test_there_are_examples() -> None:
     assert {path.stem for path in POLICIES} == {"dex-trader", "read-only", "treasury-payer", "x402-shopper"}
-    assert {path.stem for path in PROGRAMS} >= {"pay", "web3_agent"}
+    assert {path.stem for path in PROGRAMS} >= {"pay", "web3_agent", "x402_shopper"}
 
 
 @each_policy

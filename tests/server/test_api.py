@@ -418,3 +418,19 @@ def waiting_id(live: Live, client_id: str) -> str:
                 return str(request["request_id"])
         time.sleep(0.02)
     raise AssertionError("nothing waits")
+
+
+def test_an_agent_reads_what_its_policy_calls_things_by(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with make_endpoints(tmp_path) as endpoints:
+            status, answer = await endpoints.api("GET", "/v1/policy")
+            assert status == 200
+            assert answer["assets"] == [
+                {"name": "ETH", "chain_id": 31337, "address": None, "decimals": 18},
+                {"name": "USDC", "chain_id": 31337, "address": checksum_address(USDC), "decimals": 6},
+            ]
+            assert answer["addresses"] == {"acme": {"anywhere": [checksum_address(ACME)], "pinned": []}}
+            assert answer["words"][0].startswith("Policy 'test' is for anvil")
+            assert (await endpoints.api("GET", "/v1/policy", token=None))[0] == 401
+
+    run(work())

@@ -80,7 +80,7 @@ def test_everything_else_does_not_exist(tmp_path: Path, method: str) -> None:
     run(work())
 
 
-@pytest.mark.parametrize("method", ["wallet_getCapabilities", "wallet_watchAsset", "wallet_grantPermissions"])
+@pytest.mark.parametrize("method", ["wallet_showCallsStatus", "wallet_watchAsset", "wallet_grantPermissions"])
 def test_a_wallet_method_the_gate_lacks_is_unsupported(tmp_path: Path, method: str) -> None:
     async def work() -> None:
         async with make_endpoints(tmp_path) as endpoints:

@@ -29,9 +29,10 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 from hexbytes import HexBytes
 
-from walletgate.agent.answers import Limits, Object, Preview, Request, invalid
+from walletgate.agent.answers import Limits, Object, PolicyView, Preview, Request, invalid
 from walletgate.agent.client import Client, Expect, Kind, Threads
 from walletgate.agent.errors import ApprovalPending, NoPrivateKeyError, make
+from walletgate.agent.pay import plan_payment
 from walletgate.agent.payload import transaction, typed_data
 from walletgate.errors import InvalidRequestError
 
@@ -96,6 +97,19 @@ class GateAccount(LocalAccount):
         """
         payload = transaction(fields)
         return self._ask("transaction", payload, _hash, id=id, expect=expect, memo=memo, wait_s=wait_s)
+
+    def pay(self, to: str, amount: str, *, chain: str | int | None = None, **options: Any) -> HexBytes:
+        """Pays in words and returns the transaction's hash: `pay("acme", "5 USDC", memo="invoice 17")`.
+
+        Raises:
+            As `Client.pay`.
+        """
+        plan = plan_payment(self.client.policy(), to, amount, chain)
+        return self.send(plan.payload, expect=plan.expect, **options)
+
+    def policy(self) -> PolicyView:
+        """What the policy calls assets and addresses by, and all of it in words."""
+        return self.client.policy()
 
     def request(self, kind: Kind, payload: Object, **options: Any) -> Request:
         """Any request of the agent API; options as in `Client.request`."""
@@ -184,6 +198,14 @@ class GateAccount(LocalAccount):
     async def async_send(self, fields: Mapping[str, Any], **options: Any) -> HexBytes:
         """As `send`."""
         return await self.threads.run(self.send, fields, **options)
+
+    async def async_pay(self, to: str, amount: str, **options: Any) -> HexBytes:
+        """As `pay`."""
+        return await self.threads.run(self.pay, to, amount, **options)
+
+    async def async_policy(self) -> PolicyView:
+        """As `policy`."""
+        return await self.threads.run(self.policy)
 
     async def async_request(self, kind: Kind, payload: Object, **options: Any) -> Request:
         """As `request`."""

@@ -65,6 +65,66 @@ class Limits:
     left: tuple[Object, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PinnedAsset:
+    """An asset that the policy names. `address` is the token's contract, None for the chain's own coin."""
+
+    name: str
+    chain_id: int
+    address: str | None
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyView:
+    """The policy as the agent may read it: `words` is all of it, in sentences.
+
+    `addresses` has for each name the (chain id, address) pairs it stands for; None is any of the policy's chains.
+    """
+
+    name: str
+    hash: str
+    chain_ids: tuple[int, ...]
+    assets: tuple[PinnedAsset, ...]
+    addresses: Mapping[str, tuple[tuple[int | None, str], ...]]
+    words: tuple[str, ...]
+
+
+def read_policy(body: Object) -> PolicyView:
+    """A policy from the gate's JSON.
+
+    Raises:
+        GateUnavailable: `answer_invalid`.
+    """
+    book = _object(body, "addresses")
+    return PolicyView(
+        name=_text(body, "name"),
+        hash=_text(body, "hash"),
+        chain_ids=tuple(_integer(chain_id, "chain_ids") for chain_id in _list(body, "chain_ids")),
+        assets=tuple(_asset(_mapping(item, "assets")) for item in _list(body, "assets")),
+        addresses={name: _places(_object(book, name)) for name in book},
+        words=_texts(body, "words"),
+    )
+
+
+def _asset(body: Object) -> PinnedAsset:
+    return PinnedAsset(
+        name=_text(body, "name"),
+        chain_id=_integer(body.get("chain_id"), "chain_id"),
+        address=_optional_text(body, "address"),
+        decimals=_integer(body.get("decimals"), "decimals"),
+    )
+
+
+def _places(body: Object) -> tuple[tuple[int | None, str], ...]:
+    found: list[tuple[int | None, str]] = [(None, address) for address in _texts(body, "anywhere")]
+    for item in _list(body, "pinned"):
+        if not isinstance(item, list) or len(item) != 2 or not isinstance(item[1], str):
+            raise invalid("pinned")
+        found.append((_integer(item[0], "pinned"), item[1]))
+    return tuple(found)
+
+
 def read_request(body: Object) -> Request:
     """A request from the gate's JSON.
 

@@ -18,21 +18,24 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Final, Literal, ParamSpec, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from walletgate.agent.answers import (
     Limits,
     Object,
+    PolicyView,
     Preview,
     Request,
     read_limits,
+    read_policy,
     read_preview,
     read_reasons,
     read_request,
 )
 from walletgate.agent.config import Token
 from walletgate.agent.errors import ApprovalPending, ApprovalRejected, GateDenied, GateUnavailable, make
+from walletgate.agent.pay import plan_payment
 from walletgate.agent.payload import expect_json
 from walletgate.agent.transport import Transport
 from walletgate.errors import (
@@ -128,6 +131,22 @@ class Client:
     def limits(self) -> Limits:
         """The grant, its wallet, its policy, and what is left of each limit."""
         return read_limits(self._call("GET", "/v1/limits"))
+
+    def policy(self) -> PolicyView:
+        """What the policy calls assets and addresses by, and all of it in words."""
+        return read_policy(self._call("GET", "/v1/policy"))
+
+    def pay(self, to: str, amount: str, *, chain: str | int | None = None, **options: Any) -> Request:
+        """Pays in words: `pay("acme", "5 USDC", memo="invoice 17", id="invoice-17")`; options as in `request`.
+
+        Whom and what are names of the policy's, `to` may be an address. What was meant goes along as `expect`.
+
+        Raises:
+            InvalidRequestError: `bad_amount`, `asset_unknown`, `payee_unknown`, `payee_unclear`, `chain_unclear`,
+                `wrong_chain`; otherwise as `request`.
+        """
+        plan = plan_payment(self.policy(), to, amount, chain)
+        return self.request("transaction", plan.payload, expect=plan.expect, **options)
 
     def get(self, id: str) -> Request:  # noqa: A002 - the API's word
         """The request as it stands, whatever was decided."""
@@ -255,6 +274,14 @@ class AsyncClient:
     async def limits(self) -> Limits:
         """As `Client.limits`."""
         return await self._threads.run(self._client.limits)
+
+    async def policy(self) -> PolicyView:
+        """As `Client.policy`."""
+        return await self._threads.run(self._client.policy)
+
+    async def pay(self, to: str, amount: str, *, chain: str | int | None = None, **options: Any) -> Request:
+        """As `Client.pay`."""
+        return await self._threads.run(self._client.pay, to, amount, chain=chain, **options)
 
     async def get(self, id: str) -> Request:  # noqa: A002
         """As `Client.get`."""

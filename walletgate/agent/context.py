@@ -48,6 +48,11 @@ def tool_call(id: str, *, traceparent: str | None = None) -> Iterator[str]:  # n
         _current.reset(token)
 
 
+def in_tool_call() -> bool:
+    """Whether the agent has said which tool call this is."""
+    return _current.get() is not None
+
+
 def trace_headers() -> dict[str, str]:
     """The headers that carry the current tool call and trace; none outside of both."""
     found = _current.get()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from web3 import AsyncWeb3, Web3
 
     from walletgate.agent.account import GateAccount
+    from walletgate.agent.x402 import X402Client
 
 WAIT_S = 30.0
 """How long a call waits for an operator, unless told otherwise, before it raises `ApprovalPending`."""
@@ -51,6 +52,27 @@ def attach(
     chosen = account(agent, url=url, token=token, wait_s=wait_s) if isinstance(agent, str) else agent
     attach_account(w3, chosen)
     return chosen
+
+
+def x402_client(
+    agent: str | GateAccount,
+    *,
+    url: str | None = None,
+    token: str | None = None,
+    wait_s: float = WAIT_S,
+    payments_max: int = 1,
+) -> X402Client:
+    """Buys over x402 as `agent`: `.httpx()`, `.async_httpx()` and `.requests()` are HTTP clients that pay.
+
+    `payments_max` bounds the payments of one HTTP call.
+
+    Raises:
+        ConfigError: as `account`.
+    """
+    from walletgate.agent.x402 import X402Client  # noqa: PLC0415 - brings eth-account
+
+    chosen = account(agent, url=url, token=token, wait_s=wait_s) if isinstance(agent, str) else agent
+    return X402Client(chosen, payments_max=payments_max)
 
 
 def rpc_url(name: str, *, chain: str | None = None, url: str | None = None, token: str | None = None) -> str:

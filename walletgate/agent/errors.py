@@ -4,6 +4,8 @@
     ├─ PolicyDeniedError ─ GateDenied          the policy said no: reasons with numbers, and what is left
     ├─ ApprovalError ─┬─ ApprovalPending       a person has to decide: request_id, wait()
     │                 └─ ApprovalRejected      a person said no, nobody answered, or it was withdrawn
+    ├─ OfferRefused                            a 402 answer that cannot or must not be paid; nothing was paid for it
+    ├─ PaidNotServed                           an x402 seller has a payment and served nothing: request_id, valid_until
     ├─ GateUnavailable                         not reached, no answer, or none that makes sense: retry with the same id
     └─ the others as they are                  InvalidRequestError, AuthenticationError, ConflictError, ChainError, …
 
@@ -97,6 +99,25 @@ class GateUnavailable(WalletGateError):  # noqa: N818
 
     default_code = "gate_unavailable"
     retryable = True
+
+
+class OfferRefused(WalletGateError):  # noqa: N818
+    """A 402 answer (x402) that is not paid: malformed, about another place, changed, or in no form this agent has."""
+
+    default_code = "x402_offer_refused"
+
+
+class PaidNotServed(WalletGateError):  # noqa: N818
+    """A payment was presented to an x402 seller, who served nothing. The same call presents it again, and only it."""
+
+    default_code = "x402_paid_not_served"
+
+    request_id: str | None = None
+    """The gate's name for the payment."""
+    id: str = ""
+    """The agent's own id of it."""
+    valid_until: int | None = None
+    """Until when the seller can collect it, Unix seconds."""
 
 
 class NoPrivateKeyError(WalletGateError, AttributeError):

@@ -24,6 +24,7 @@ from walletgate.cli import (
 from walletgate.cli.demo import demo
 from walletgate.cli.doctor import doctor
 from walletgate.cli.gate import freeze, init, serve_command, status, unfreeze
+from walletgate.cli.mcp import mcp
 
 app = typer.Typer(
     name="walletgate",
@@ -39,6 +40,7 @@ app.command()(freeze)
 app.command()(unfreeze)
 app.command()(doctor)
 app.command()(demo)
+app.command()(mcp)
 app.add_typer(wallet.app, name="wallet")
 app.add_typer(notify.app, name="notify")
 app.add_typer(operator.app, name="operator")

@@ -5,6 +5,7 @@
     DELETE /v1/requests/{id}   withdraws what still waits                               -> {"request": …}
     POST   /v1/preview         the same body; decides without booking or signing        -> {"decision", "effects"}
     GET    /v1/limits          the grant, its policy, and what is left of each limit
+    GET    /v1/policy          the names the policy gives to assets and addresses, and the policy in words
 
 `kind` is `transaction`, `sign_transaction`, `typed_data`, `message`, `hash`, `authorization` or `batch`. A denied
 request is an answer, not an HTTP error: its decision carries every reason. Errors are {"error": {"code", …}}.
@@ -31,7 +32,7 @@ from walletgate.errors import (
 from walletgate.gate import Gate, Session
 from walletgate.gate.codec import json_bytes, plain
 from walletgate.server.node import bearer
-from walletgate.server.views import agent_view, error_view, limit_view
+from walletgate.server.views import agent_view, error_view, limit_view, policy_view
 from walletgate.server.wire import ask_of_api, client_id, read_body, read_object, trace_of
 from walletgate.types import Status
 
@@ -54,6 +55,7 @@ class AgentApi:
             web.delete("/v1/requests/{id}", self._guard(self._withdraw)),
             web.post("/v1/preview", self._guard(self._preview)),
             web.get("/v1/limits", self._guard(self._limits)),
+            web.get("/v1/policy", self._guard(self._policy)),
             web.route("*", "/{tail:.*}", self._guard(self._nothing)),
         ]
 
@@ -121,6 +123,9 @@ class AgentApi:
             "policy": {"name": policy.name, "hash": to_hex(policy.hash)},
             "limits": [limit_view(limit) for limit in await self._gate.limits(session)],
         }
+
+    async def _policy(self, _http: web.Request, session: Session) -> dict[str, Any]:
+        return policy_view(self._gate.state.policies[session.grant.policy])
 
 
 def respond(body: object, *, status: int = 200) -> web.Response:

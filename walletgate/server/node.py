@@ -3,9 +3,9 @@
 `POST /rpc` with `Authorization: Bearer wg_grant_…`, or `POST /rpc/wg_grant_…` where headers are awkward; the chain
 is the grant's first, or the one named behind the token. JSON-RPC 2.0, single or in batches of at most 100.
 
-Reads on the allow-list are passed to the upstream node; sending and signing go down the one path; everything else
-does not exist. Errors always come with HTTP 200, because clients lose the body of others, and in codes that no
-client takes for an invitation to send again (EIP-1193, EIP-1474):
+Reads on the allow-list are passed to the upstream node; sending and signing go down the one path; batches are
+`server/calls.py`'s; everything else does not exist. Errors always come with HTTP 200, because clients lose the body of
+others, and in codes that no client takes for an invitation to send again (EIP-1193, EIP-1474):
 
     4001    refused by policy or operator ("User denied …", which ethers looks for)
     -32002  waits for an operator; the same request sent again joins it
@@ -30,6 +30,9 @@ from walletgate.encoding import checksum_address, parse_address, parse_hex, prin
 from walletgate.errors import AuthenticationError, ChainError, ConflictError, InvalidRequestError, WalletGateError
 from walletgate.gate import Gate, Session
 from walletgate.gate.codec import json_bytes
+from walletgate.server.calls import METHODS as CALLS_METHODS
+from walletgate.server.calls import Calls
+from walletgate.server.rpc_error import RpcError
 from walletgate.server.views import agent_view
 from walletgate.server.wire import ask_of_rpc, client_id, fresh_id, read_body, trace_of
 from walletgate.store import Request
@@ -63,21 +66,12 @@ ASKS = frozenset({
 _OPEN = (Status.AWAITING_APPROVAL, Status.APPROVED)
 
 
-class RpcError(Exception):
-    """A JSON-RPC error object on its way out."""
-
-    def __init__(self, code: int, message: str, data: object = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.data = data
-
-
 class NodeEndpoint:
     """Serves JSON-RPC for one gate."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self._calls = Calls(gate, _result)
         self._joinable: dict[tuple[str, Hash32], str] = {
             (request.grant_id, request.body_hash): request.client_id
             for request in gate.state.requests.values()
@@ -129,7 +123,9 @@ class NodeEndpoint:
         method = ""
         try:
             method, params = _read_call(call)
-            if method in ASKS:
+            if method in CALLS_METHODS:
+                result: object = await self._calls.serve(session, method, params, trace_of(http))
+            elif method in ASKS:
                 result = await self._ask(http, session, method, params, until)
             else:
                 result = await self._serve(session, method, params)
@@ -167,8 +163,6 @@ class NodeEndpoint:
         key_header = http.headers.get("Idempotency-Key")
         request_id = client_id(key_header) if key_header else fresh_id("rpc")
         ask = ask_of_rpc(method, params, wallet=wallet, request_id=request_id, trace=trace_of(http))
-        if method == "wallet_sendCalls":
-            raise RpcError(4200, "the gate takes calls one by one")
         place = (session.grant.id, ask.body_hash)
         known = self._joined(session, place) if key_header is None else None
         request = known if known is not None else await self._gate.submit(session, ask)

@@ -9,7 +9,7 @@ from walletgate.encoding import checksum_address, printable, to_hex
 from walletgate.errors import InvalidRequestError, WalletGateError
 from walletgate.gate.asking import alike
 from walletgate.gate.state import State
-from walletgate.policy import LimitStatus
+from walletgate.policy import LimitStatus, Policy, show
 from walletgate.policy.amounts import format_duration
 from walletgate.store import Approval, Draft, Request, Store, Version
 
@@ -142,6 +142,35 @@ def limit_view(limit: LimitStatus) -> dict[str, Any]:
         name: str(value) if isinstance(value, int) and name in ("limit", "used", "available") else value
         for name in LimitStatus.__slots__
         if (value := getattr(limit, name)) is None or isinstance(value, str | int)
+    }
+
+
+def policy_view(policy: Policy) -> dict[str, Any]:
+    """A policy as its agent may read it: what it calls things by, and all of it in words. Names are the operators'."""
+    assets = [
+        {
+            "name": name,
+            "chain_id": asset.chain_id,
+            "address": None if asset.is_native else checksum_address(asset.address),
+            "decimals": policy.decimals[asset],
+        }
+        for name, known in sorted(policy.assets.items())
+        for asset in sorted(known, key=lambda asset: asset.chain_id)
+    ]
+    addresses = {
+        name: {
+            "anywhere": sorted(checksum_address(address) for address in found.members),
+            "pinned": [[chain_id, checksum_address(address)] for chain_id, address in sorted(found.pinned)],
+        }
+        for name, found in sorted(policy.addresses.items())
+    }
+    return {
+        "name": policy.name,
+        "hash": to_hex(policy.hash),
+        "chain_ids": sorted(policy.chain_ids),
+        "assets": assets,
+        "addresses": addresses,
+        "words": show(policy),
     }
 
 
