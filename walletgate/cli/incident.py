@@ -46,7 +46,7 @@ def trace(
             tree = Tree(Text(story.text, style="bold"))
             for child in story.children:
                 _grow(tree, child)
-            out.print(tree)
+            out.print(tree, soft_wrap=False)
 
 
 def correlate_logs(
