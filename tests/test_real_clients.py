@@ -22,7 +22,7 @@ from tests.factories import ACME, ALICE, ORIGIN, OTHER, POLICY, SECRET, TOKEN, U
 from tests.gate_process import GateProcess, make_home, running
 from walletgate.cli.client import OperatorClient
 from walletgate.demo.devchain import DevChain
-from walletgate.demo.stage import _served
+from walletgate.demo.stage import served_chain
 from walletgate.encoding import checksum_address
 
 BINARIES = Path(__file__).parent.parent / "contracts" / "node_modules" / "@foundry-rs"
@@ -269,7 +269,7 @@ def test_the_same_program_runs_on_the_embedded_chain(tmp_path: Path, line: str) 
     contract = chain.contract("TestUSD", token)
     contract.functions.mint(MINE, 10**9).transact({"from": chain.funder})
     chain.fund(MINE, 10**18)
-    with _served(chain) as node:
+    with served_chain(chain) as node:
         home = make_home(tmp_path / "home", node, policy=policy_for(token, "eth-tester"), chain="eth-tester")
         with running(home) as gate:
             stage = Stage(gate, node, token, contract, "eth-tester")

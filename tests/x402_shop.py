@@ -34,7 +34,7 @@ from x402.schemas import AssetAmount
 from tests.factories import ACME, OTHER, TOKEN, WALLET
 from tests.gate_process import GateProcess, make_home, running
 from walletgate.demo.devchain import DevChain
-from walletgate.demo.stage import _served
+from walletgate.demo.stage import served_chain
 from walletgate.encoding import checksum_address
 
 FACILITATOR = "0x" + "fa" * 32
@@ -207,7 +207,7 @@ def make_shop(root: Path, *, daily: str = "100") -> Iterator[Shop]:
     token = chain.deploy("TestUSD")
     chain.contract("TestUSD", token).functions.mint(MINE, 100 * 10**6).transact({"from": chain.funder})
     chain.fund(Account.from_key(FACILITATOR).address, 10**18)
-    with _served(chain) as node:
+    with served_chain(chain) as node:
         policy = POLICY.format(token=token, shop=PAYEE, daily=daily)
         with running(make_home(root / "home", node, policy=policy, chain="eth-tester")) as gate:
             shop = Shop(gate, chain, token, node)

@@ -25,7 +25,7 @@ from tests.gate_process import GateProcess, make_home, running
 from walletgate.agent.mcp import read_secret
 from walletgate.cli.client import OperatorClient
 from walletgate.demo.devchain import DevChain
-from walletgate.demo.stage import _served
+from walletgate.demo.stage import served_chain
 from walletgate.encoding import checksum_address
 from walletgate.errors import ConfigError
 
@@ -68,7 +68,10 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     chain.contract("TestUSD", token).functions.mint(MINE, 10**9).transact({"from": chain.funder})
     chain.fund(MINE, 10**18)
     policy = POLICY.replace(checksum_address(USDC), token).replace('["anvil"]', '["eth-tester"]') + GREETING
-    with _served(chain) as node, running(make_home(root / "home", node, policy=policy, chain="eth-tester")) as gate:
+    with (
+        served_chain(chain) as node,
+        running(make_home(root / "home", node, policy=policy, chain="eth-tester")) as gate,
+    ):
         yield Stage(gate, chain, token, root)
 
 

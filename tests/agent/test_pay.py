@@ -19,7 +19,7 @@ from walletgate.agent.answers import PinnedAsset, PolicyView
 from walletgate.agent.pay import plan_payment
 from walletgate.cli.client import OperatorClient
 from walletgate.demo.devchain import DevChain
-from walletgate.demo.stage import _served
+from walletgate.demo.stage import served_chain
 from walletgate.encoding import checksum_address
 from walletgate.errors import InvalidRequestError
 
@@ -102,7 +102,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DevChain, 
     chain.contract("TestUSD", token).functions.mint(MINE, 10**9).transact({"from": chain.funder})
     chain.fund(MINE, 10**18)
     policy = POLICY.replace(checksum_address(USDC), token).replace('["anvil"]', '["eth-tester"]')
-    with _served(chain) as node:
+    with served_chain(chain) as node:
         home = make_home(tmp_path_factory.mktemp("pay"), node, policy=policy, chain="eth-tester")
         with running(home) as gate:
             yield chain, token, walletgate.account("shopper", url=gate.url, token=TOKEN, wait_s=0.2), home

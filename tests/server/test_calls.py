@@ -15,7 +15,7 @@ from tests.endpoints import make_endpoints
 from tests.factories import ACME, OTHER, POLICY, TOKEN, USDC, WALLET
 from tests.gate_process import make_home, running
 from walletgate.demo.devchain import DevChain
-from walletgate.demo.stage import _served
+from walletgate.demo.stage import served_chain
 from walletgate.encoding import checksum_address
 
 MINE, PAYEE, STRANGER = map(checksum_address, (WALLET, ACME, OTHER))
@@ -120,7 +120,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
     chain.contract("TestUSD", token).functions.mint(MINE, 10 * 10**6).transact({"from": chain.funder})
     chain.fund(MINE, 10**18)
     policy = POLICY.replace(checksum_address(USDC), token).replace('["anvil"]', '["eth-tester"]')
-    with _served(chain) as node:
+    with served_chain(chain) as node:
         home = make_home(tmp_path_factory.mktemp("calls"), node, policy=policy, chain="eth-tester")
         with running(home) as gate:
             yield Real(gate.url, chain, token)

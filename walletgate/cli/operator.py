@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from walletgate.cli.client import OperatorClient, signed_command
 from walletgate.cli.common import (
@@ -137,9 +136,8 @@ def list_operators(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False)
         if as_json:
             print_json(operators)
             return
-        table = Table("name", "address", "roles", "state", box=None, pad_edge=False)
-        for item in operators:
+        width = max((len(item["name"]) for item in operators), default=0)
+        for item in operators:  # lines, not a table: an address that is cut short proves nothing
             state = "removed" if item["removed_ms"] else "in force"
-            table.add_row(item["name"], item["address"], ", ".join(item["roles"]), state)
-        out.print(table)
+            out.print(f"{item['name']:<{width}}  {item['address']}  {', '.join(item['roles'])}  {state}")
         out.print(f"{answer['quorum']} of the policy-makers must agree before anything is loosened.")
