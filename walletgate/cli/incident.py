@@ -46,7 +46,7 @@ def trace(
             tree = Tree(Text(story.text, style="bold"))
             for child in story.children:
                 _grow(tree, child)
-            out.print(tree, soft_wrap=False)
+            out.print(tree, soft_wrap=False, width=None if out.is_terminal else 240)
 
 
 def correlate_logs(

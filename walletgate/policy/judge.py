@@ -172,15 +172,16 @@ def _permitted(rule: str, path: str) -> Reason:
 def _mismatch(state: Judging, effect: Effect) -> Reason | None:
     """Another chain than the request's, or an amount that is none."""
     kind, chain_id = type(effect), state.case.chain_id
-    if kind in _CHAIN_OF:
-        there = _CHAIN_OF[kind](effect)
+    chain_of, amount_of = _CHAIN_OF.get(kind), _AMOUNT_OF.get(kind)
+    if chain_of is not None:
+        there = chain_of(effect)
         if there != chain_id and not (there == 0 and kind is Delegation):
             text = f"acts on {chain_name(there)}, not {chain_name(chain_id)}"
             return Reason("chain_mismatch", text, path=effect.path)
-    amount = _AMOUNT_OF[kind](effect) if kind in _AMOUNT_OF else 0
-    if not 0 <= amount <= UINT256_MAX:
-        return Reason("invalid_amount", "an amount outside uint256", None, amount, UINT256_MAX, path=effect.path)
-    return None
+    amount = 0 if amount_of is None else amount_of(effect)
+    if 0 <= amount <= UINT256_MAX:
+        return None
+    return Reason("invalid_amount", "an amount outside uint256", None, amount, UINT256_MAX, path=effect.path)
 
 
 def _cover_transfer(state: Judging, effect: Transfer) -> Verdict:
