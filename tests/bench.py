@@ -271,6 +271,8 @@ def percentile(values: list[float], share: float) -> float:
 def main() -> None:
     """Measures everything and prints one table."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+    gc.collect()
+    gc.freeze()  # as a serving gate does once it has started
     table = Table("what", "measured", "target", "floor in this run", "ratio", title="walletgate bench")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import orjson
 import typer
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -29,6 +30,10 @@ SinceOption = Annotated[str, typer.Option("--since", help="How far back (24h, 30
 FilesOption = list[Path]
 
 
+LINE_WIDTH = 240
+"""A tree cuts what is wider than its console; a terminal wraps what is wider than itself, and nothing is lost."""
+
+
 def trace(
     what: Annotated[str, typer.Argument(help="An agent, a request, a trace id, a tool call, or a transaction's hash.")],
     since: SinceOption = "",
@@ -46,7 +51,7 @@ def trace(
             tree = Tree(Text(story.text, style="bold"))
             for child in story.children:
                 _grow(tree, child)
-            out.print(tree, soft_wrap=False, width=None if out.is_terminal else 240)
+            Console(width=max(out.width, LINE_WIDTH), highlight=False, soft_wrap=True).print(tree)
 
 
 def correlate_logs(
